@@ -1,0 +1,23 @@
+"""Sequence-to-sequence research on PyTorch Lightning: every generation of the field behind one contract.
+
+Nothing heavy is imported here, so that ``python -m s2s_lightning --help`` answers at once.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from s2s_lightning.checkpoint import Trained, load
+
+__version__ = "0.1.0"
+__all__ = ["BOS", "EOS", "PAD", "UNK", "Trained", "__version__", "load"]
+
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+"""The first four ids of every vocabulary. A tokenizer that the user brings is mapped onto them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("load", "Trained"):
+        from s2s_lightning import checkpoint
+
+        return getattr(checkpoint, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

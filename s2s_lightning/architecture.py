@@ -1,0 +1,277 @@
+"""The contract: what an encoder hands over, what a decoder carries from step to step, and the model of both.
+
+Shape letters: B batch, S source, T target, D width, E embedding, H heads, V vocabulary, L entries of the summary.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from s2s_lightning import PAD
+from s2s_lightning.batch import Batch
+from s2s_lightning.errors import UserError
+from s2s_lightning.loss import CrossEntropy, linear_cross_entropy
+
+Tree = Any
+"""A tensor, None, or a tuple, list or dict of trees; the batch is dimension 0 of each tensor."""
+
+
+class Memory(NamedTuple):
+    """What an encoder hands to a decoder.
+
+    Attributes:
+        states: (B, S, D), the keys of attention.
+        values: (B, S, D), what attention averages: the states, unless the encoder says otherwise.
+        padding: (B, S), True at padding.
+        summary: (B, L, D'), the source as L vectors: the last h of each layer (then the last c of each, for LSTMs), or
+            the mean of the real states as one. A decoder with a fixed context reads nothing else.
+    """
+
+    states: Tensor
+    values: Tensor
+    padding: Tensor
+    summary: Tensor
+
+
+class State(NamedTuple):
+    """What a decoder needs to go on. A call never changes the state it was given, so a state can be branched.
+
+    Attributes:
+        context: fixed from ``start`` on: projected keys and values, masks.
+        carry: replaced by each call: hidden states, key/value cache, last inputs, position as a (B,) tensor.
+    """
+
+    context: Tree
+    carry: Tree
+
+
+class DecoderOutput(NamedTuple):
+    """What a decoder says of a piece of target.
+
+    Attributes:
+        hidden: (B, T, D), what the readout reads.
+        state: to go on after this piece.
+        attention: (B, layers, heads, T, S) over source positions, 0 on padding; None when not asked for, or when the
+            architecture has none.
+    """
+
+    hidden: Tensor
+    state: State
+    attention: Tensor | None = None
+
+
+class Encoder(nn.Module, ABC):
+    """Reads the embedded source. ``d_out`` is D of its states; ``summary_shape`` is (L, D') of its summary."""
+
+    d_out: int
+    summary_shape: tuple[int, int]
+
+    @abstractmethod
+    def forward(self, x: Tensor, padding: Tensor) -> Memory:
+        """x (B, S, E), padding (B, S), True at padding; what stands at padding must not reach real positions."""
+
+
+class Decoder(nn.Module, ABC):
+    """Writes the target. ``d_out`` is D of its hidden states.
+
+    The law: any split of the target into pieces gives the hidden states of one call. Teacher forcing is one call, greedy
+    and beam search are calls with T = 1, a forced prefix is T = k.
+    """
+
+    d_out: int
+
+    @abstractmethod
+    def start(self, memory: Memory) -> State:
+        """The state before the first target token."""
+
+    @abstractmethod
+    def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
+        """y (B, T, E) is an embedded piece of target of any length T >= 1."""
+
+
+class Readout(nn.Module, ABC):
+    """From hidden states to scores over the target vocabulary.
+
+    ``normalised`` says that the scores are log-probabilities already; ``needs_attention`` that the decoder must return
+    its attention (copying readouts do).
+    """
+
+    normalised = False
+    needs_attention = False
+
+    @abstractmethod
+    def forward(self, output: DecoderOutput, src: Tensor) -> Tensor:
+        """Scores (B, T, V); src (B, S) are the source ids, for readouts that copy."""
+
+    @abstractmethod
+    def cross_entropy(
+        self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float
+    ) -> CrossEntropy:
+        """Sums over the real tokens of target (B, T), PAD ignored, without making all the scores at once."""
+
+
+class LinearReadout(Readout):
+    """logits = W h + b. W may be the target embedding (Press & Wolf, 2017, arXiv:1608.05859)."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight  # (V, D)
+        self.bias = nn.Parameter(torch.zeros(len(weight)))
+
+    def forward(self, output: DecoderOutput, src: Tensor) -> Tensor:
+        return nn.functional.linear(output.hidden, self.weight, self.bias)
+
+    def cross_entropy(
+        self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float
+    ) -> CrossEntropy:
+        return linear_cross_entropy(output.hidden, self.weight, self.bias, target, label_smoothing)
+
+
+class Step(NamedTuple):
+    """One call of the model by a search: log_probs (B, T, V), the state to go on, attention if asked for."""
+
+    log_probs: Tensor
+    state: State
+    attention: Tensor | None
+
+
+class Seq2Seq(nn.Module):
+    """The whole network: embeddings, encoder, decoder, readout. The only part that knows the vocabularies."""
+
+    def __init__(
+        self,
+        src_embedding: nn.Module,
+        encoder: Encoder,
+        tgt_embedding: nn.Module,
+        decoder: Decoder,
+        readout: Readout,
+    ) -> None:
+        super().__init__()
+        self.src_embedding = src_embedding
+        self.encoder = encoder
+        self.tgt_embedding = tgt_embedding
+        self.decoder = decoder
+        self.readout = readout
+
+    def start(self, src: Tensor, src_padding: Tensor) -> State:
+        """Read the source: src (B, S), src_padding (B, S)."""
+        memory = self.encoder(self.src_embedding(src), src_padding)
+        state = self.decoder.start(memory)
+        return State((state.context, src), state.carry)
+
+    def forward(self, tgt_in: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
+        """The decoder on ids: tgt_in (B, T), any piece of the target."""
+        context, src = state.context
+        output = self.decoder(
+            self.tgt_embedding(tgt_in),
+            State(context, state.carry),
+            need_weights or self.readout.needs_attention,
+        )
+        return output._replace(state=State((output.state.context, src), output.state.carry))
+
+    def teacher_force(self, batch: Batch, need_weights: bool = False) -> DecoderOutput:
+        """The whole reference in one call."""
+        return self(batch.tgt_in, self.start(batch.src, batch.src_padding), need_weights)  # type: ignore[no-any-return]
+
+    def step(self, tokens: Tensor, state: State, need_weights: bool = False) -> Step:
+        """Log-probabilities (B, T, V) of what follows each of tokens (B, T), in float32 at least."""
+        output = self(tokens, state, need_weights)
+        return Step(self.log_probs(output), output.state, output.attention)
+
+    def log_probs(self, output: DecoderOutput) -> Tensor:
+        """(B, T, V) from what the decoder said."""
+        scores: Tensor = self.readout(output, output.state.context[1])
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return scores if self.readout.normalised else scores.log_softmax(-1)
+
+
+class TokenEmbedding(nn.Embedding):
+    """Embedding with N(0, 1/D) entries, PAD zero, multiplied by ``scale`` (sqrt(D) in Vaswani et al., 2017, 3.4)."""
+
+    def __init__(self, vocab_size: int, d_embedding: int, scale: float = 1.0) -> None:
+        super().__init__(vocab_size, d_embedding, padding_idx=PAD)
+        self.scale = scale
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
+        with torch.no_grad():
+            self.weight[PAD].zero_()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = super().forward(ids)
+        return x if self.scale == 1.0 else x * self.scale
+
+
+Tie = Literal["all", "readout", "none"]
+"""What shares one matrix: "all" (the readout, the target embedding and, with a joint vocabulary, the source embedding),
+"readout" (readout and target embedding), or nothing."""
+
+
+def assemble(
+    encoder: Encoder,
+    decoder: Decoder,
+    *,
+    src_vocab_size: int,
+    tgt_vocab_size: int | None,
+    d_embedding: int,
+    tie_embeddings: Tie,
+    embedding_scale: float = 1.0,
+) -> Seq2Seq:
+    """Put embeddings and a linear readout around an encoder and a decoder.
+
+    Args:
+        tgt_vocab_size: None with a joint vocabulary, which then serves both sides.
+        d_embedding: E of both sides; it must equal the decoder's ``d_out`` when the readout is tied.
+
+    Raises:
+        UserError: a tied readout whose width is not that of the embedding.
+    """
+    if tie_embeddings != "none" and d_embedding != decoder.d_out:
+        raise UserError(
+            f"tie_embeddings={tie_embeddings} needs an embedding as wide as the decoder's output, "
+            f"but {d_embedding} != {decoder.d_out}: make them equal or set tie_embeddings to none"
+        )
+    tgt = TokenEmbedding(tgt_vocab_size or src_vocab_size, d_embedding, embedding_scale)
+    joint = tgt_vocab_size is None and tie_embeddings == "all"
+    src = tgt if joint else TokenEmbedding(src_vocab_size, d_embedding, embedding_scale)
+    weight = tgt.weight
+    if tie_embeddings == "none":
+        weight = nn.Parameter(torch.empty(tgt.num_embeddings, decoder.d_out))
+        nn.init.normal_(weight, std=decoder.d_out**-0.5)
+    return Seq2Seq(src, encoder, tgt, decoder, LinearReadout(weight))
+
+
+def tree_map(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
+    """Apply to each tensor of a nested state; None stays None."""
+    if tree is None:
+        return None
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {key: tree_map(function, value) for key, value in tree.items()}
+    parts = [tree_map(function, part) for part in tree]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+
+
+def repeat(state: State, k: int) -> State:
+    """Each row k times in sequence: (B, ...) -> (B*k, ...), for k hypotheses a sentence."""
+    return State(*(tree_map(lambda x: x.repeat_interleave(k, 0), part) for part in state))
+
+
+def select(state: State, index: Tensor) -> State:
+    """Keep the rows ``index``, context included: sentences leave the batch."""
+    return State(*(tree_map(lambda x: x.index_select(0, index), part) for part in state))
+
+
+def reorder(state: State, index: Tensor) -> State:
+    """Row i goes on from row ``index[i]`` of the same sentence: the carry moves, the context stays."""
+    return State(state.context, tree_map(lambda x: x.index_select(0, index), state.carry))
+
+
+def masked_mean(states: Tensor, padding: Tensor) -> Tensor:
+    """The mean over real positions: states (B, S, D), padding (B, S) -> (B, 1, D), a summary of one entry."""
+    real = (~padding).to(states.dtype).unsqueeze(-1)
+    return (states * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)

@@ -1,0 +1,97 @@
+"""Seq2SeqModule: the LightningModule that every family shares. No text, no drawing, no logging: callbacks do these."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from s2s_lightning import PAD
+from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.batch import Batch
+from s2s_lightning.decoding import Decoding, Greedy, Hypothesis
+from s2s_lightning.objectives import LabelSmoothedCrossEntropy, Objective
+from s2s_lightning.schedules import Constant, Schedule
+
+OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
+
+
+class Seq2SeqModule(LightningModule):
+    """A network, what it learns from, and how it is searched.
+
+    The network is a hyperparameter of the checkpoint; what one may change at test time or on resume is not: the
+    attributes below are set by the command line (``--objective``, ``--decoding``, ``--optimizer``, ``--schedule``) or by
+    hand, and a checkpoint never overrides them.
+    """
+
+    def __init__(self, model: Seq2Seq) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["model"])
+        self.model = model
+        self.objective: Objective = LabelSmoothedCrossEntropy()
+        self.decoding: Decoding = Greedy()
+        self.optimizer: OptimizerCallable = partial(AdamW, lr=1e-3)
+        self.schedule: Schedule = Constant()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """The loss's gradient is that of the mean over all real target tokens of the effective batch."""
+        total, tokens, parts = self.objective(self.model, batch)
+        # Lightning divides by the micro-batches and DDP by the ranks; the divisor counts all of them already.
+        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return {"loss": total * (scale / batch.divisor), "tokens": tokens, "parts": parts}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Teacher-forced scores and the search's output, a row a sentence; callbacks make metrics of them."""
+        return {"index": batch.index, **self.token_scores(batch), "hypotheses": self.generate(batch)}
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return self.validation_step(batch, batch_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return {"index": batch.index, "hypotheses": self.generate(batch)}
+
+    def generate(self, batch: Batch) -> list[list[Hypothesis]]:
+        """The n best of each sentence, best first; only ``src`` and ``src_padding`` are read."""
+        return self.decoding(self.model, batch.src, batch.src_padding)
+
+    def token_scores(self, batch: Batch, piece: int = 16) -> dict[str, Tensor]:
+        """Of each sentence (B,): ``nll`` in nats, ``correct`` tokens by argmax, real ``tokens``.
+
+        The readout sees ``piece`` positions at a time, so that the (B, T, V) scores never exist whole.
+        """
+        output = self.model.teacher_force(batch, need_weights=self.model.readout.needs_attention)
+        nll, correct = [], []
+        for start in range(0, batch.tgt_out.shape[1], piece):
+            span = slice(start, start + piece)
+            attention = None if output.attention is None else output.attention[..., span, :]
+            part = output._replace(hidden=output.hidden[:, span], attention=attention)
+            log_probs, target = self.model.log_probs(part), batch.tgt_out[:, span]
+            nll.append(-log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1))
+            correct.append(log_probs.argmax(-1) == target)
+        real = batch.tgt_out != PAD
+        return {
+            "nll": (torch.cat(nll, 1) * real).sum(1),
+            "correct": (torch.cat(correct, 1) & real).sum(1),
+            "tokens": real.sum(1),
+        }
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(decay_groups(self.model))
+        scheduler = self.schedule.build(optimizer, self._total_steps)
+        entry = {"scheduler": scheduler, "interval": self.schedule.interval, "monitor": self.schedule.monitor}
+        return {"optimizer": optimizer, "lr_scheduler": entry}
+
+    def _total_steps(self) -> float:
+        return self.trainer.estimated_stepping_batches
+
+
+def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Weight decay acts on matrices and embeddings, not on biases, gains of norms or other vectors."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2]},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,31 @@
+"""The interface of an objective."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor
+
+from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.batch import Batch
+
+
+class ObjectiveOutput(NamedTuple):
+    """Sums over a micro-batch.
+
+    Attributes:
+        sum: () what is minimised, summed over real target tokens.
+        tokens: () real target tokens.
+        parts: further detached sums to be logged per token, ``nll`` always.
+    """
+
+    sum: Tensor
+    tokens: Tensor
+    parts: dict[str, Tensor]
+
+
+class Objective(ABC):
+    """A function of the network and a batch. It holds no parameters, and so stands outside of checkpoint and DDP."""
+
+    @abstractmethod
+    def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:
+        """The sum, its tokens and its parts."""

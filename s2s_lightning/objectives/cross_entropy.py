@@ -1,0 +1,22 @@
+"""Label-smoothed cross-entropy."""
+
+from s2s_lightning import PAD
+from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.batch import Batch
+from s2s_lightning.objectives.base import Objective, ObjectiveOutput
+
+
+class LabelSmoothedCrossEntropy(Objective):
+    """-sum_v q_v log p_v with q = (1 - e) * one_hot(y) + e / V (Szegedy et al., 2016, 7, arXiv:1512.00567).
+
+    Args:
+        label_smoothing: e, the probability mass spread over the whole vocabulary; 0 is plain cross-entropy.
+    """
+
+    def __init__(self, label_smoothing: float = 0.1) -> None:
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:
+        output = model.teacher_force(batch, need_weights=model.readout.needs_attention)
+        loss = model.readout.cross_entropy(output, batch.src, batch.tgt_out, self.label_smoothing)
+        return ObjectiveOutput(loss.sum, (batch.tgt_out != PAD).sum(), {"nll": loss.nll})

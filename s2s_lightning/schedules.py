@@ -1,0 +1,156 @@
+"""Learning rates over time. The optimizer's ``lr`` is the peak; a schedule multiplies it, at each optimizer step.
+
+Steps are optimizer steps, counted from 0.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+from s2s_lightning.errors import UserError
+
+
+class Schedule(ABC):
+    """How the learning rate changes. ``interval`` says when it moves, ``monitor`` which metric it follows, if any."""
+
+    interval: Literal["step", "epoch"] = "step"
+    monitor: str | None = None
+
+    @abstractmethod
+    def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
+        """The torch scheduler; ``total_steps`` counts the optimizer steps of the run when called."""
+
+
+class _Warmup(Schedule):
+    """Linear warm-up to the peak."""
+
+    def __init__(self, warmup_steps: int) -> None:
+        self.warmup_steps = warmup_steps
+
+    def _warmup(self, step: int) -> float:
+        return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+
+
+class Constant(_Warmup):
+    """The peak throughout, after a linear warm-up.
+
+    Args:
+        warmup_steps: steps of linear growth to the peak.
+    """
+
+    def __init__(self, warmup_steps: int = 0) -> None:
+        super().__init__(warmup_steps)
+
+    def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
+        return LambdaLR(optimizer, self._warmup)
+
+
+class InverseSqrt(_Warmup):
+    """Linear warm-up, then proportional to step^-0.5 (Vaswani et al., 2017, 5.3, arXiv:1706.03762).
+
+    The peak is the optimizer's lr; the paper's is (d_model * warmup_steps)^-0.5.
+
+    Args:
+        warmup_steps: steps of linear growth to the peak.
+    """
+
+    def __init__(self, warmup_steps: int = 4000) -> None:
+        super().__init__(warmup_steps)
+
+    def factor(self, step: int) -> float:
+        """The multiple of the peak at this step."""
+        return min(self._warmup(step), math.sqrt(max(self.warmup_steps, 1) / (step + 1)))
+
+    def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
+        return LambdaLR(optimizer, self.factor)
+
+
+class _Decay(_Warmup):
+    """Linear warm-up, then a decay that ends with the run."""
+
+    def __init__(self, warmup_steps: int, end: float) -> None:
+        super().__init__(warmup_steps)
+        self.end = end
+
+    def shape(self, progress: float) -> float:
+        """From 1 at progress 0 to 0 at progress 1."""
+        raise NotImplementedError
+
+    def factor(self, step: int, total: int) -> float:
+        """The multiple of the peak at this step of a run of ``total`` steps."""
+        progress = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
+        if progress <= 0:
+            return self._warmup(step)
+        return self.end + (1 - self.end) * self.shape(min(1.0, progress))
+
+    def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
+        total = total_steps()
+        if math.isinf(total):
+            raise UserError(
+                f"schedule {type(self).__name__} needs to know where the run ends: "
+                "set --trainer.max_steps or --trainer.max_epochs"
+            )
+        return LambdaLR(optimizer, partial(self.factor, total=int(total)))
+
+
+class WarmupCosine(_Decay):
+    """Linear warm-up, then half a cosine to the end of the run (Loshchilov & Hutter, 2017, arXiv:1608.03983).
+
+    Args:
+        warmup_steps: steps of linear growth to the peak.
+        end: where the cosine ends, as a fraction of the peak.
+    """
+
+    def __init__(self, warmup_steps: int = 500, end: float = 0.0) -> None:
+        super().__init__(warmup_steps, end)
+
+    def shape(self, progress: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Linear(_Decay):
+    """Linear warm-up, then a straight line to the end of the run.
+
+    Args:
+        warmup_steps: steps of linear growth to the peak.
+        end: where the line ends, as a fraction of the peak.
+    """
+
+    def __init__(self, warmup_steps: int = 500, end: float = 0.0) -> None:
+        super().__init__(warmup_steps, end)
+
+    def shape(self, progress: float) -> float:
+        return 1 - progress
+
+
+class Plateau(Schedule):
+    """The peak, cut by ``factor`` when a metric has not improved for ``patience`` epochs.
+
+    Args:
+        monitor: the metric to follow, as it is logged.
+        mode: whether a lower ("min") or a higher ("max") value of it is better.
+        factor: what the learning rate is multiplied by.
+        patience: epochs without improvement before it is.
+    """
+
+    interval = "epoch"
+
+    def __init__(
+        self,
+        monitor: str = "val/loss",
+        mode: Literal["min", "max"] = "min",
+        factor: float = 0.5,
+        patience: int = 2,
+    ) -> None:
+        self.monitor = monitor
+        self.mode: Literal["min", "max"] = mode
+        self.factor = factor
+        self.patience = patience
+
+    def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
+        return ReduceLROnPlateau(optimizer, self.mode, self.factor, self.patience)
