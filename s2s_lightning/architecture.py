@@ -116,7 +116,9 @@ class Readout(nn.Module, ABC):
 class LinearReadout(Readout):
     """logits = W h + b. W may be the target embedding (Press & Wolf, 2017, arXiv:1608.05859)."""
 
-    def __init__(self, weight: nn.Parameter) -> None:
+    weight: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = weight  # (V, D)
         self.bias = nn.Parameter(torch.zeros(len(weight)))
@@ -165,16 +167,14 @@ class Seq2Seq(nn.Module):
     def forward(self, tgt_in: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         """The decoder on ids: tgt_in (B, T), any piece of the target."""
         context, src = state.context
-        output = self.decoder(
-            self.tgt_embedding(tgt_in),
-            State(context, state.carry),
-            need_weights or self.readout.needs_attention,
-        )
+        need_weights = need_weights or self.readout.needs_attention
+        output: DecoderOutput = self.decoder(self.tgt_embedding(tgt_in), State(context, state.carry), need_weights)
         return output._replace(state=State((output.state.context, src), output.state.carry))
 
     def teacher_force(self, batch: Batch, need_weights: bool = False) -> DecoderOutput:
         """The whole reference in one call."""
-        return self(batch.tgt_in, self.start(batch.src, batch.src_padding), need_weights)  # type: ignore[no-any-return]
+        output: DecoderOutput = self(batch.tgt_in, self.start(batch.src, batch.src_padding), need_weights)
+        return output
 
     def step(self, tokens: Tensor, state: State, need_weights: bool = False) -> Step:
         """Log-probabilities (B, T, V) of what follows each of tokens (B, T), in float32 at least."""
@@ -237,11 +237,9 @@ def assemble(
     tgt = TokenEmbedding(tgt_vocab_size or src_vocab_size, d_embedding, embedding_scale)
     joint = tgt_vocab_size is None and tie_embeddings == "all"
     src = tgt if joint else TokenEmbedding(src_vocab_size, d_embedding, embedding_scale)
-    weight = tgt.weight
-    if tie_embeddings == "none":
-        weight = nn.Parameter(torch.empty(tgt.num_embeddings, decoder.d_out))
-        nn.init.normal_(weight, std=decoder.d_out**-0.5)
-    return Seq2Seq(src, encoder, tgt, decoder, LinearReadout(weight))
+    free = nn.Parameter(torch.randn(tgt.num_embeddings, decoder.d_out) * decoder.d_out**-0.5)
+    readout = LinearReadout(free if tie_embeddings == "none" else tgt.weight)
+    return Seq2Seq(src, encoder, tgt, decoder, readout)
 
 
 def tree_map(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:

@@ -41,7 +41,7 @@ class Seq2SeqModule(LightningModule):
         total, tokens, parts = self.objective(self.model, batch)
         # Lightning divides by the micro-batches and DDP by the ranks; the divisor counts all of them already.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        return {"loss": total * (scale / batch.divisor), "tokens": tokens, "parts": parts}
+        return {"loss": total * scale / batch.divisor, "tokens": tokens, "parts": parts}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Teacher-forced scores and the search's output, a row a sentence; callbacks make metrics of them."""
@@ -62,7 +62,7 @@ class Seq2SeqModule(LightningModule):
 
         The readout sees ``piece`` positions at a time, so that the (B, T, V) scores never exist whole.
         """
-        output = self.model.teacher_force(batch, need_weights=self.model.readout.needs_attention)
+        output = self.model.teacher_force(batch)
         nll, correct = [], []
         for start in range(0, batch.tgt_out.shape[1], piece):
             span = slice(start, start + piece)
@@ -77,6 +77,10 @@ class Seq2SeqModule(LightningModule):
             "correct": (torch.cat(correct, 1) & real).sum(1),
             "tokens": real.sum(1),
         }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint names its class, so that it can be loaded without a configuration."""
+        checkpoint["class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(decay_groups(self.model))

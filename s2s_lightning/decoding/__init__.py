@@ -3,5 +3,6 @@
 from s2s_lightning.decoding.base import Decoding, Hypothesis
 from s2s_lightning.decoding.beam import Beam
 from s2s_lightning.decoding.greedy import Greedy
+from s2s_lightning.decoding.length_penalty import GNMT, Average, LengthPenalty, NoPenalty, Power
 
-__all__ = ["Beam", "Decoding", "Greedy", "Hypothesis"]
+__all__ = ["GNMT", "Average", "Beam", "Decoding", "Greedy", "Hypothesis", "LengthPenalty", "NoPenalty", "Power"]

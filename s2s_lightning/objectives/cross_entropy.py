@@ -17,6 +17,6 @@ class LabelSmoothedCrossEntropy(Objective):
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:
-        output = model.teacher_force(batch, need_weights=model.readout.needs_attention)
+        output = model.teacher_force(batch)
         loss = model.readout.cross_entropy(output, batch.src, batch.tgt_out, self.label_smoothing)
         return ObjectiveOutput(loss.sum, (batch.tgt_out != PAD).sum(), {"nll": loss.nll})

@@ -1,0 +1,98 @@
+"""``python -m s2s_lightning COMMAND``: what must answer at once, then the command itself.
+
+Nothing heavy is imported before a command begins to work.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from s2s_lightning import __version__
+from s2s_lightning.errors import UserError
+from s2s_lightning.suggest import closest, did_you_mean
+
+PROGRAM = "python -m s2s_lightning"
+
+COMMANDS = {
+    "fit": ("s2s_lightning.cli", "train a model"),
+    "validate": ("s2s_lightning.cli", "score a checkpoint on the validation split"),
+    "test": ("s2s_lightning.cli", "score a checkpoint on the test split"),
+    "predict": ("s2s_lightning.cli", "write a checkpoint's outputs for the test split"),
+    "prepare": ("s2s_lightning.commands.prepare", "make the tokenizers and ids that fit needs, without training"),
+    "generate": ("s2s_lightning.commands.generate", "text in, text out: one line for each line"),
+}
+"""Name -> (module with ``run(command, args)``, one line of help)."""
+
+
+def usage() -> str:
+    """The top-level help."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} [--help] [--version] COMMAND ...",
+            "",
+            "Sequence-to-sequence research on PyTorch Lightning.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            f"first run: {PROGRAM} fit --config configs/transformer.yaml",
+            f"options of a command: {PROGRAM} COMMAND --help",
+        ]
+    )
+
+
+def run(args: Sequence[str]) -> None:
+    """Do what the arguments say.
+
+    Raises:
+        UserError: they make no sense.
+    """
+    command, *rest = args or ["--help"]
+    if command in ("-h", "--help"):
+        print(usage())
+    elif command == "--version":
+        print(f"s2s_lightning {__version__}")
+    elif command not in COMMANDS:
+        raise UserError(f"there is no command {command!r}{did_you_mean(closest(command, COMMANDS))}")
+    else:
+        from s2s_lightning.memory import reuse_freed_memory
+
+        reuse_freed_memory()
+        import_module(COMMANDS[command][0]).run(command, rest)
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr and exit code 2."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def caused_by_user(error: BaseException | None) -> UserError | None:
+    """The UserError that the error is or comes from; jsonargparse wraps what a constructor raises."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The entry point; tests call it with ``args``."""
+    try:
+        run(sys.argv[1:] if args is None else args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader (head, less) has gone: no news for it, and none at Python's own last flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if (user_error := caused_by_user(error)) is None:
+            raise
+        fail(str(user_error))
+
+
+if __name__ == "__main__":
+    main()

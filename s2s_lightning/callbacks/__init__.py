@@ -1,0 +1,36 @@
+"""All that logs, draws and writes. The network knows none of it."""
+
+from lightning.pytorch import Callback
+
+from s2s_lightning.callbacks.attention import Attention
+from s2s_lightning.callbacks.evaluation import Evaluation
+from s2s_lightning.callbacks.next_steps import NextSteps
+from s2s_lightning.callbacks.predictions import Predictions
+from s2s_lightning.callbacks.progress import Progress
+from s2s_lightning.callbacks.samples import Samples
+from s2s_lightning.callbacks.summary import Summary
+from s2s_lightning.callbacks.throughput import Throughput
+
+__all__ = [
+    "DEFAULT_CALLBACKS",
+    "Attention",
+    "Evaluation",
+    "NextSteps",
+    "Predictions",
+    "Progress",
+    "Samples",
+    "Summary",
+    "Throughput",
+]
+
+DEFAULT_CALLBACKS: dict[str, type[Callback]] = {
+    "summary": Summary,
+    "evaluation": Evaluation,  # before all that read its metrics
+    "throughput": Throughput,
+    "samples": Samples,
+    "attention": Attention,
+    "predictions": Predictions,
+    "progress": Progress,
+    "next_steps": NextSteps,
+}
+"""What every run of the command line has, under the name of its group of options, in the order of their hooks."""

@@ -1,0 +1,102 @@
+"""best.ckpt and last.ckpt."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from s2s_lightning.callbacks.run import run_folder
+from s2s_lightning.errors import UserError
+from s2s_lightning.suggest import did_you_mean
+
+Mode = Literal["min", "max"]
+
+LOWER_IS_BETTER = ("loss", "ppl", "error_rate")
+
+
+class BestAndLast(Checkpoint):
+    """Keeps two checkpoints in the run's folder: the best by a metric, and the last.
+
+    Both are written after each validation, ``best.ckpt`` only when the metric improved, each in one atomic step.
+    (Lightning's ModelCheckpoint writes ``last`` only when it has also written a best one.)
+
+    Args:
+        monitor: metric that decides which checkpoint is the best, as it is logged: val/loss, val/bleu, ...
+        mode: whether a lower ("min") or a higher ("max") value is better; by default the metric's name says.
+    """
+
+    def __init__(self, monitor: str = "val/loss", mode: Mode | None = None) -> None:
+        self.monitor = monitor
+        self.mode: Mode = mode or inferred_mode(monitor)
+        self.best_model_score: Tensor | None = None
+        self.best_model_path = ""
+        self.last_model_path = ""
+        self._saved_step = -1
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = run_folder(trainer) / "checkpoints"
+        self._best, self._last = str(folder / "best.ckpt"), str(folder / "last.ckpt")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        score = self._score(trainer)
+        if improved := self._improves(score):
+            self.best_model_score, self.best_model_path = score, self._best
+        self.save_last(trainer)
+        if improved:
+            self._save(trainer, self._best)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._saved_step != trainer.global_step:
+            self.save_last(trainer)
+
+    def save_last(self, trainer: Trainer) -> None:
+        """Write ``last.ckpt`` now; on all ranks at the same step."""
+        self.last_model_path = self._last
+        self._saved_step = trainer.global_step
+        self._save(trainer, self._last)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "monitor": self.monitor,
+            "best_model_score": self.best_model_score,
+            "best_model_path": self._best_path(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """A resumed run, which has a folder of its own, has to improve on the best of the run it goes on with."""
+        if state_dict["monitor"] == self.monitor and Path(state_dict["best_model_path"]).is_file():
+            self.best_model_score = state_dict["best_model_score"]
+            self.best_model_path = state_dict["best_model_path"]
+
+    def _best_path(self) -> str:
+        return str(Path(self.best_model_path).absolute()) if self.best_model_path else ""
+
+    def _save(self, trainer: Trainer, path: str) -> None:
+        if not trainer.fast_dev_run:
+            trainer.save_checkpoint(path, weights_only=False)
+
+    def _improves(self, score: Tensor) -> bool:
+        """NaN never does, once there is a score."""
+        if self.best_model_score is None:
+            return True
+        best = self.best_model_score.to(score.device)
+        return bool(score < best if self.mode == "min" else score > best)
+
+    def _score(self, trainer: Trainer) -> Tensor:
+        metrics = trainer.callback_metrics
+        if self.monitor not in metrics:
+            names = sorted(name for name in metrics if name.startswith("val/"))
+            hint = did_you_mean(self.monitor, names)
+            raise UserError(
+                f"--checkpoint.monitor={self.monitor} is not logged{hint or '; choose ' + ', '.join(names)}"
+            )
+        return metrics[self.monitor].detach().clone()
+
+
+def inferred_mode(monitor: str) -> Mode:
+    """Losses, perplexities and error rates are better when lower, all else when higher."""
+    return "min" if monitor.endswith(LOWER_IS_BETTER) else "max"

@@ -1,0 +1,33 @@
+"""The configuration of a run, beside its results and inside its checkpoints."""
+
+from typing import Any
+
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from s2s_lightning import __version__
+from s2s_lightning.callbacks.run import run_folder
+
+Config = dict[str, Any]
+"""A configuration as YAML has it: mappings, lists, strings, numbers and null alone."""
+
+CHECKPOINT_KEY = "s2s_lightning_config"
+
+WAYS_TO_START = ("ckpt_path", "init_from")
+"""What a run started from, which is no business of those that start from its checkpoints."""
+
+
+class Configuration(Callback):
+    """Writes ``config.yaml``, which repeats the run, and puts the configuration into each checkpoint."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if trainer.is_global_zero:
+            text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+            path = run_folder(trainer) / "config.yaml"
+            path.write_text(f"# s2s_lightning {__version__}\n{text}", encoding="utf-8")
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CHECKPOINT_KEY] = {k: v for k, v in self.config.items() if k not in WAYS_TO_START}

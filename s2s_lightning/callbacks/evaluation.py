@@ -1,0 +1,78 @@
+"""The metrics of validation and test."""
+
+import json
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from s2s_lightning.batch import Batch
+from s2s_lightning.callbacks.gathering import Gathering, Split
+from s2s_lightning.callbacks.run import run_folder, texts
+from s2s_lightning.metrics import ChrF, ErrorRates, Metric, SacreBLEU, Score, corpus_scores
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A sentence: its best hypothesis, and teacher-forced ``nll`` in nats, ``correct`` of real ``tokens``."""
+
+    index: int
+    hypothesis: list[int]
+    nll: float
+    correct: int
+    tokens: int
+
+
+class Evaluation(Gathering[Scored]):
+    """Logs the metrics of the whole split under ``val/`` or ``test/``, exact on any number of ranks.
+
+    ``loss`` (nll per token, in nats) and ``ppl``; in percent ``token_accuracy`` (teacher-forced), ``exact_match``,
+    ``token_error_rate`` and ``sequence_error_rate``; sacreBLEU's ``bleu`` and ``chrf``. Values and signatures of the
+    latest evaluation are in ``val_scores.json`` or ``test_scores.json``.
+
+    Args:
+        metrics: what to compute besides.
+        tokenize: BLEU's tokenizer as sacreBLEU names it: 13a, intl, char, zh, ja-mecab, ko-mecab, flores200 or none.
+    """
+
+    stages = ("val", "test")
+
+    def __init__(self, metrics: list[Metric] | None = None, tokenize: str = "13a") -> None:
+        super().__init__()
+        self.metrics: list[Metric] = [ErrorRates(), SacreBLEU(tokenize), ChrF(), *(metrics or [])]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Every rank computes the same number from the same gathered rows: there is nothing to synchronise.
+        warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True")
+
+    def take(self, step: dict[str, Any], batch: Batch) -> list[Scored]:
+        columns = [step[name].tolist() for name in ("index", "nll", "correct", "tokens")]
+        rows = zip(*columns, step["hypotheses"], strict=True)
+        return [Scored(index, best[0].tokens, nll, correct, tokens) for index, nll, correct, tokens, best in rows]
+
+    def report(self, trainer: Trainer, pl_module: LightningModule, split: Split, rows: list[Scored]) -> None:
+        data = texts(trainer)
+        hypotheses = data.decode([row.hypothesis for row in rows])
+        references = data.references(split, [row.index for row in rows])
+        scores = {**teacher_forced_scores(rows), **corpus_scores(hypotheses, references, self.metrics)}
+        # float64 on the CPU: float32 would lose digits, and a device would have to be waited for.
+        values = {f"{split}/{name}": torch.tensor(s.value, dtype=torch.float64) for name, s in scores.items()}
+        pl_module.log_dict(values, batch_size=1)
+        if trainer.is_global_zero:
+            content = {"step": trainer.global_step, "scores": {name: s._asdict() for name, s in scores.items()}}
+            (run_folder(trainer) / f"{split}_scores.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def teacher_forced_scores(rows: list[Scored]) -> dict[str, Score]:
+    """Means over all the tokens of the split."""
+    tokens = sum(row.tokens for row in rows)
+    loss = math.fsum(row.nll for row in rows) / tokens
+    correct = sum(row.correct for row in rows)
+    return {
+        "loss": Score(loss),
+        "ppl": Score(torch.tensor(loss, dtype=torch.float64).exp().item()),  # inf, where math.exp raises
+        "token_accuracy": Score(100 * correct / tokens),
+    }

@@ -1,0 +1,73 @@
+"""What callbacks ask of a run: its folder, the texts behind its ids, the metric it is judged by."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.batch import Batch
+
+
+class TextLayer(Protocol):
+    """The part of the data module that knows text."""
+
+    def sources(self, split: str, indices: Sequence[int]) -> list[str]: ...
+
+    def references(self, split: str, indices: Sequence[int]) -> list[tuple[str, ...]]: ...
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]: ...
+
+    def src_tokens(self, ids: Sequence[int]) -> list[str]: ...
+
+    def tgt_tokens(self, ids: Sequence[int]) -> list[str]: ...
+
+    def summary(self) -> Sequence[tuple[str, str]]: ...
+
+
+def texts(trainer: Trainer) -> TextLayer:
+    """The data module of the run."""
+    layer: TextLayer | None = getattr(trainer, "datamodule", None)
+    assert layer is not None, "callbacks that show text need Trainer.fit(..., datamodule=...)"
+    return layer
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Where files of the run go; it exists."""
+    folder = Path(trainer.default_root_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A callback that keeps the best checkpoint: ours or Lightning's ``ModelCheckpoint``."""
+
+    monitor: str | None
+    best_model_score: Tensor | None
+    best_model_path: str
+    last_model_path: str
+
+
+def keeper(trainer: Trainer) -> Keeper | None:
+    """The first of the run, if there is one."""
+    return next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Keeper)), None)
+
+
+def monitored(trainer: Trainer) -> str:
+    """The metric that chooses the best checkpoint, ``val/loss`` where nothing chooses."""
+    checkpoint = keeper(trainer)
+    return (checkpoint and checkpoint.monitor) or "val/loss"
+
+
+def network(pl_module: LightningModule) -> Seq2Seq:
+    """The network of a ``Seq2SeqModule``."""
+    return cast(Seq2Seq, pl_module.model)
+
+
+def source_ids(batch: Batch) -> list[list[int]]:
+    """The real source ids of each sentence, EOS last."""
+    lengths = (~batch.src_padding).sum(1).tolist()
+    return [ids[:length] for ids, length in zip(batch.src.tolist(), lengths, strict=True)]

@@ -1,0 +1,100 @@
+"""Sample outputs over the steps of a run, to be read by people."""
+
+import json
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from s2s_lightning.batch import Batch
+from s2s_lightning.callbacks.gathering import Gathering, Output, Split, outputs_of
+from s2s_lightning.callbacks.run import run_folder, texts
+
+Sample = dict[str, Any]
+"""An output as a line of JSON, with the ``step`` it was made at where there are several."""
+
+
+class Samples(Gathering[Output]):
+    """Writes what becomes of a few validation sentences: ``samples.md``, and ``samples.jsonl`` for programs.
+
+    Args:
+        num_samples: sentences, spread over the validation split.
+    """
+
+    stages = ("val",)
+
+    def __init__(self, num_samples: int = 10) -> None:
+        super().__init__(limit=num_samples)
+
+    def take(self, step: dict[str, Any], batch: Batch) -> list[Output]:
+        return outputs_of(step)
+
+    def report(self, trainer: Trainer, pl_module: LightningModule, split: Split, rows: list[Output]) -> None:
+        if trainer.is_global_zero:
+            folder = run_folder(trainer)
+            samples = [{"step": trainer.global_step, **row} for row in describe(trainer, split, rows)]
+            append(folder / "samples.jsonl", samples)
+            (folder / "samples.md").write_text(table(read(folder / "samples.jsonl")), encoding="utf-8")
+
+
+def describe(trainer: Trainer, split: Split, rows: list[Output]) -> list[Sample]:
+    """The texts behind the ids."""
+    data, indices = texts(trainer), [row.index for row in rows]
+    columns = zip(
+        rows,
+        data.sources(split, indices),
+        data.references(split, indices),
+        data.decode([row.hypothesis.tokens for row in rows]),
+        strict=True,
+    )
+    return [
+        {
+            "index": row.index,
+            "source": source,
+            "references": list(references),
+            "hypothesis": hypothesis,
+            "log_prob": row.hypothesis.log_prob,
+            "score": row.hypothesis.score,
+        }
+        for row, source, references, hypothesis in columns
+    ]
+
+
+def append(path: Path, lines: Iterable[Any]) -> None:
+    """Add objects to a file of JSON lines."""
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def read(path: Path) -> list[Sample]:
+    """The samples of a run; of a step that a resumed run did again, the latter ones."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        samples = [json.loads(line) for line in file]
+    return list({(sample["index"], sample["step"]): sample for sample in samples}.values())
+
+
+def table(samples: list[Sample]) -> str:
+    """Markdown: a table a sentence, the latest step first."""
+    ordered = sorted(samples, key=lambda sample: (sample["index"], -sample["step"]))
+    sections = [_section(list(group)) for _, group in groupby(ordered, key=lambda sample: sample["index"])]
+    return "\n".join(["# Sample outputs of validation\n", *sections])
+
+
+def _section(samples: list[Sample]) -> str:
+    latest = samples[0]
+    head = [f"## {latest['index']}: {_cell(latest['source'])}\n"]
+    references = [f"- reference: {_cell(reference)}" for reference in latest["references"]]
+    rows = [_row(sample) for sample in samples]
+    return "\n".join([*head, *references, "\n| step | output | log-prob | |", "|--:|---|--:|---|", *rows, ""])
+
+
+def _row(sample: Sample) -> str:
+    right = "exact" if sample["hypothesis"] in sample["references"] else ""
+    return f"| {sample['step']} | {_cell(sample['hypothesis'])} | {sample['log_prob']:.2f} | {right} |"
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break out of its cell or line."""
+    return " ".join(text.replace("|", r"\|").splitlines())

@@ -1,0 +1,35 @@
+"""What is about to be trained, and on what."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.callbacks.run import network, texts
+
+
+class Summary(Callback):
+    """Prints the data and the parameters before training."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        parts = parameters_by_part(network(pl_module))
+        parameters = f"{sum(parts.values()):,}: " + ", ".join(f"{name} {count:,}" for name, count in parts.items())
+        model = [("model", type(pl_module).__name__), ("parameters", parameters)]
+        pl_module.print(table([*texts(trainer).summary(), *model]))
+
+
+def parameters_by_part(model: Seq2Seq) -> dict[str, int]:
+    """A tensor that several parts share belongs to the first of them."""
+    parts = {
+        "embeddings": nn.ModuleList([model.src_embedding, model.tgt_embedding]),
+        "encoder": model.encoder,
+        "decoder": model.decoder,
+        "readout": model.readout,
+    }
+    owner = {p: name for name, part in reversed(parts.items()) for p in part.parameters()}
+    return {name: sum(p.numel() for p, part in owner.items() if part == name) for name in parts}
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Two columns."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)

@@ -1,0 +1,104 @@
+"""What training does: its loss, its speed, its learning rate, its gradients."""
+
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from s2s_lightning.batch import Batch
+
+
+class Stopwatch:
+    """Seconds of wall-clock while it runs."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    def start(self) -> None:
+        """Run, if it does not already."""
+        self._since = time.perf_counter() if self._since is None else self._since
+
+    def stop(self) -> None:
+        """Stand still until the next start."""
+        if self._since is not None:
+            self._seconds += time.perf_counter() - self._since
+            self._since = None
+
+    def lap(self) -> float:
+        """The seconds since the last lap, in which it ran."""
+        self.stop()
+        seconds, self._seconds = self._seconds, 0.0
+        self.start()
+        return seconds
+
+
+class Throughput(Callback):
+    """Logs at each ``log_every_n_steps``, of all ranks since the last log:
+
+    ``train/loss`` and the objective's parts (``train/nll``) per real target token, ``train/tokens_per_second`` (real
+    target tokens, the time of validation not counted), and, of the last step, ``train/lr`` and ``train/grad_norm``
+    (before clipping). Sums stay on the device until then, so the host waits for it once a log and never between.
+    """
+
+    def __init__(self) -> None:
+        self._stopwatch = Stopwatch()
+        self._sums: dict[str, Tensor] = {}
+        self._grad_norm = torch.zeros(())
+        self._lr = 0.0
+        self._stepped = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._sums = {}
+        self._stopwatch = Stopwatch()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        self._stopwatch.start()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stopwatch.stop()
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        self._stepped = True
+        if _is_due(trainer, trainer.global_step + 1):
+            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            self._grad_norm = torch.nn.utils.get_total_norm(gradients)
+            self._lr = float(optimizer.param_groups[0]["lr"])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        # The loss was divided by the effective batch's tokens, and multiplied by the ranks that DDP divides by.
+        total = outputs["loss"] * batch.divisor / trainer.world_size
+        for name, value in {"loss": total, "tokens": outputs["tokens"], **outputs["parts"]}.items():
+            self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach()
+        if self._stepped and _is_due(trainer, trainer.global_step):
+            self._log(trainer, pl_module)
+        self._stepped = False
+
+    def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        dtype = torch.promote_types(self._sums["loss"].dtype, torch.float32)
+        sums = torch.stack([value.to(dtype) for value in self._sums.values()])
+        sums = trainer.strategy.reduce(sums, reduce_op="sum")
+        *totals, grad_norm = torch.cat([sums, self._grad_norm.to(sums).view(1)]).tolist()  # the one synchronisation
+        means = dict(zip(self._sums, totals, strict=True))
+        tokens = means.pop("tokens")
+        shown = {"loss": means.pop("loss") / tokens, "tokens_per_second": tokens / self._stopwatch.lap()}
+        logged = {**{name: value / tokens for name, value in means.items()}, "lr": self._lr, "grad_norm": grad_norm}
+        pl_module.log_dict(_on_host(shown), prog_bar=True, on_step=True, on_epoch=False)
+        pl_module.log_dict(_on_host(logged), on_step=True, on_epoch=False)
+        self._sums = {}
+
+
+def _is_due(trainer: Trainer, step: int) -> bool:
+    """Whether Lightning hands to its loggers what is logged at the end of this optimizer step, counted from 1."""
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return every > 0 and step % every == 0
+
+
+def _on_host(values: dict[str, float]) -> dict[str, Tensor]:
+    # As CPU tensors: Lightning would move bare numbers to the device, and wait for them there at each step.
+    return {f"train/{name}": torch.tensor(value, dtype=torch.float64) for name, value in values.items()}

@@ -1,0 +1,181 @@
+"""A checkpoint alone is enough: its configuration, its network, its tokenizers."""
+
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from pydoc import locate
+from typing import Any, NamedTuple
+
+import jsonargparse
+import torch
+from torch import Tensor
+
+from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY, Config
+from s2s_lightning.data import Seq2SeqData
+from s2s_lightning.decoding import Decoding
+from s2s_lightning.errors import UserError
+from s2s_lightning.module import Seq2SeqModule
+
+VOCABULARY_SIZES = ("src_vocab_size", "tgt_vocab_size")
+"""Arguments of a model that the tokenizers give."""
+
+
+class Output(NamedTuple):
+    """One output for a text, as the search found it.
+
+    Attributes:
+        text: what it says.
+        log_prob: the model's own log-probability.
+        score: what the search ranked by.
+    """
+
+    text: str
+    log_prob: float
+    score: float
+
+
+class Trained:
+    """A trained model and its text layer: text in, text out.
+
+    Attributes:
+        module: the network, in eval mode.
+        data: the tokenizers.
+        config: of the run; its model alone if it was not one of the command line.
+    """
+
+    def __init__(self, module: Seq2SeqModule, data: Seq2SeqData, config: Config) -> None:
+        self.module = module.eval()
+        self.data = data
+        self.config = config
+
+    def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
+        """The best output for each text.
+
+        Args:
+            texts: one sequence each.
+            decoding: the search; that of the run by default.
+        """
+        return [best[0].text for best in self.search(texts, decoding)]
+
+    @torch.inference_mode()
+    def search(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[list[Output]]:
+        """All that the search returns for each text, best first; arguments as for ``generate``."""
+        decoding = decoding or self.module.decoding
+        found: list[list[Output]] = [[] for _ in texts]
+        for batch in self.data.encode_sources(texts):
+            index, src, padding = (x.to(self.module.device) for x in (batch.index, batch.src, batch.src_padding))
+            for i, hypotheses in zip(index.tolist(), decoding(self.module.model, src, padding), strict=True):
+                words = self.data.decode([h.tokens for h in hypotheses])
+                found[i] = [Output(w, h.log_prob, h.score) for w, h in zip(words, hypotheses, strict=True)]
+        return found
+
+
+def load(path: str | Path, device: str | torch.device = "cpu", max_tokens: int = 4096) -> Trained:
+    """A checkpoint, of the command line or of a Lightning Trainer with ``Seq2SeqData``, ready to generate.
+
+    Args:
+        path: the checkpoint.
+        device: where the network goes.
+        max_tokens: source tokens of a batch, padding included.
+
+    Raises:
+        UserError: the file is missing, or is no checkpoint of this package.
+    """
+    checkpoint = read(path)
+    module = build(checkpoint, path)
+    config = stored_config(checkpoint)
+    if "decoding" in config:
+        module.decoding = instantiate(config["decoding"], Decoding)
+    return Trained(module.to(device), Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens), config)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint on the CPU; nothing in it is run.
+
+    Raises:
+        UserError: the file is missing, or is no checkpoint.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"there is no checkpoint {str(path)!r}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{str(path)!r} is no checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(checkpoint, dict) or "class_path" not in checkpoint:
+        raise UserError(f"{str(path)!r} is no checkpoint of s2s_lightning: it does not name its model's class")
+    return checkpoint
+
+
+def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
+    """The module with its weights.
+
+    Raises:
+        UserError: its class is not to be found.
+    """
+    owner = locate(checkpoint["class_path"])
+    if not (isinstance(owner, type) and issubclass(owner, Seq2SeqModule)):
+        raise UserError(f"{str(path)!r} needs the class {checkpoint['class_path']}, which is not on the path")
+    return owner.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+
+
+def stored_config(checkpoint: dict[str, Any]) -> Config:
+    """The configuration of the run; of a run without the command line its model alone."""
+    if config := checkpoint.get(CHECKPOINT_KEY):
+        return dict(config)
+    arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if k not in VOCABULARY_SIZES}
+    return {"model": {"class_path": checkpoint["class_path"], "init_args": arguments}}
+
+
+def refuse_contradictions(config: Config, stored: Config, keys: Iterable[str]) -> None:
+    """The network and the tokenizers are the checkpoint's.
+
+    Args:
+        config: what is asked for.
+        stored: what the checkpoint was trained with.
+        keys: dotted keys below which they must agree.
+
+    Raises:
+        UserError: names the first key that differs.
+    """
+    asked, trained = dict(leaves(config)), dict(leaves(stored))
+    for name, value in asked.items():
+        fixed = any(name == key or name.startswith(key + ".") for key in keys)
+        if fixed and name in trained and value != trained[name]:
+            raise UserError(
+                f"{name}={value} contradicts the checkpoint's {trained[name]}: leave it out, "
+                "or start a new run with fit --init_from"
+            )
+
+
+def leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of each entry, as they are typed on the command line, without ``init_args``."""
+    for key, value in config.items():
+        name = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".")
+        if isinstance(value, dict):
+            yield from leaves(value, name)
+        else:
+            yield name, value
+
+
+def initialise_from(module: Seq2SeqModule, state: dict[str, Tensor]) -> list[str]:
+    """Copy the weights that match in name and shape; a line for each tensor that does not, on either side."""
+    own = module.state_dict()
+    matching = {name: t for name, t in state.items() if name in own and own[name].shape == t.shape}
+    module.load_state_dict(matching, strict=False)
+    return [*_not_initialised(own, state), *(f"{name}: not in this model" for name in state if name not in own)]
+
+
+def _not_initialised(own: dict[str, Tensor], state: dict[str, Tensor]) -> Iterator[str]:
+    for name, tensor in own.items():
+        if name not in state:
+            yield f"{name}: not in the checkpoint, stays at its initialisation"
+        elif state[name].shape != tensor.shape:
+            shapes = f"{tuple(state[name].shape)} in the checkpoint, {tuple(tensor.shape)} here"
+            yield f"{name}: {shapes}, stays at its initialisation"
+
+
+def instantiate(spec: Config, base: type) -> Any:
+    """An object of ``{class_path, init_args}``."""
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--object", type=base)
+    return parser.instantiate_classes(parser.parse_object({"object": spec})).object

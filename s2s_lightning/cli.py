@@ -1,0 +1,255 @@
+"""The command line of training and evaluation: LightningCLI with groups for what a seq2seq run needs."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+import s2s_lightning.families  # noqa: F401  a class has a short name once it is imported
+from s2s_lightning.callbacks import DEFAULT_CALLBACKS
+from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.callbacks.configuration import Config, Configuration
+from s2s_lightning.callbacks.ending import StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.checkpoint import initialise_from, read, refuse_contradictions, stored_config
+from s2s_lightning.data import Seq2SeqData
+from s2s_lightning.decoding import Decoding
+from s2s_lightning.errors import UserError
+from s2s_lightning.given import config_files, given
+from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
+from s2s_lightning.objectives import Objective
+from s2s_lightning.parser import Parser
+from s2s_lightning.runs import new_run_folder
+from s2s_lightning.schedules import Schedule
+
+TRAINER_DEFAULTS = {
+    "default_root_dir": "runs",
+    "use_distributed_sampler": False,  # the bucket sampler shares the data out itself
+    "num_sanity_val_steps": 0,
+    "gradient_clip_val": 1.0,
+    "enable_model_summary": False,  # the summary callback tells more
+    "log_every_n_steps": 50,
+}
+
+INJECTED = {
+    "objective": (Objective, "s2s_lightning.objectives.LabelSmoothedCrossEntropy", "what training minimises"),
+    "optimizer": (OptimizerCallable, "torch.optim.AdamW", "the optimizer; its lr is the peak of the schedule"),
+    "schedule": (Schedule, "s2s_lightning.schedules.Constant", "the learning rate over time"),
+    "decoding": (Decoding, "s2s_lightning.decoding.Greedy", "the search of evaluation and generation"),
+}
+"""Attribute of the module -> (type, default class, help). A checkpoint does not settle them."""
+
+KEPT_FOR_EVALUATION = ("callbacks", "default_root_dir")
+"""The trainer settings of a checkpoint that hold for evaluation too; the others are about training and its machine."""
+
+
+class ArgumentParser(Parser, LightningArgumentParser):
+    """Lightning's parser with our errors."""
+
+
+class CLI(LightningCLI):
+    """One command, parsed on top of what its checkpoint says and instantiated; ``start`` runs it."""
+
+    needs_model = True
+
+    def __init__(self, command: str, args: Sequence[str]) -> None:
+        hush()
+        self.command = command
+        self.given = given(args)
+        self.name = run_name(config_files(args), self.given.get("ckpt_path"))
+        super().__init__(
+            Seq2SeqModule,
+            Seq2SeqData,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            seed_everything_default=1,
+            parser_class=ArgumentParser,
+            parser_kwargs={"prog": command, "usage": usage(command), "description": None},
+            args=list(args),
+            run=False,
+            auto_configure_optimizers=False,
+        )
+
+    # Parsing
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(Seq2SeqModule, "model", subclass_mode=True, required=self.needs_model)
+        parser.add_lightning_class_args(Seq2SeqData, "data")
+        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for key, (kind, _, text) in INJECTED.items():
+            parser.add_argument(f"--{key}", type=kind, help=text)
+        parser.add_class_arguments(BestAndLast, "checkpoint")
+        for name, callback in DEFAULT_CALLBACKS.items():
+            parser.add_lightning_class_args(callback, name)
+        parser.add_argument(
+            "--patience",
+            type=int | None,
+            help="validations without improvement of --checkpoint.monitor after which the run ends",
+        )
+        parser.add_argument("--ckpt_path", type=str | None, help="checkpoint to resume (fit) or to evaluate")
+        parser.add_argument(
+            "--init_from",
+            type=str | None,
+            help="checkpoint whose weights and tokenizers a new run starts from; model and tokenizers can be changed",
+        )
+        for side in ("src", "tgt"):
+            source, target = f"data.{side}_vocab_size", f"model.init_args.{side}_vocab_size"
+            parser.link_arguments(source, target, apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """The settings of the checkpoint, if any, then the configuration files and options in their order."""
+        stored = self._stored()
+        # Defaults with their class alone: --optimizer Adam must not inherit the weight decay of AdamW.
+        classes = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
+        base = parser.parse_object({**classes, **stored}, defaults=False, _skip_validation=True)
+        self.config = parser.parse_args(args, namespace=base)
+        for group in ("data", "trainer", "checkpoint"):
+            if not isinstance(self.config[group], Namespace):
+                raise UserError(f"{group} must map options to values, but is {self.config[group]!r}")
+        if self.config.ckpt_path:
+            refuse_contradictions(self._plain(), stored, ("model", "data.tokenizer", "data.tgt_tokenizer"))
+
+    def _stored(self) -> Config:
+        """What is said by the checkpoint that the run starts from."""
+        if path := self.given.get("ckpt_path"):
+            config = stored_config(read(path))
+            if self.command != "fit" and "trainer" in config:
+                config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
+            return config
+        if self.command not in ("fit", "prepare"):
+            raise UserError(f"{self.command} needs --ckpt_path, a checkpoint to evaluate")
+        if (path := self.given.get("init_from")) and "model" not in self.given:
+            return {"model": stored_config(read(path))["model"]}
+        return {}
+
+    def _plain(self) -> Config:
+        """The whole configuration as YAML has it."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        return {key: value for key, value in config.items() if key != "config"}
+
+    # Instantiation
+
+    def instantiate_classes(self) -> None:
+        self.config_init = self.parser.instantiate_classes(self._with_tokenizers())
+        self.datamodule: Seq2SeqData = self.config_init.data
+        self.model: Seq2SeqModule = self.config_init.model
+        for name in INJECTED:
+            setattr(self.model, name, self.config_init[name])
+        if self.config.init_from and not self.config.ckpt_path:
+            differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
+            rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
+        self.trainer = self.instantiate_trainer()
+
+    def _with_tokenizers(self) -> Namespace:
+        """The configuration with the tokenizers of the checkpoint, which always settles them when it is resumed."""
+        config = self.config.clone()
+        data = config.data
+        if config.ckpt_path:
+            data.tokenizers_from, data.tokenizer, data.tgt_tokenizer = config.ckpt_path, None, None
+        elif config.init_from and not (data.tokenizer or data.tgt_tokenizer or data.tokenizers_from):
+            data.tokenizers_from = config.init_from
+        return config
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """With the run's own folder, its logger, and the default callbacks beside the user's."""
+        name = self.name or type(self.model).__name__.lower()
+        folder = new_run_folder(Path(config["default_root_dir"]) / name, self.command)
+        config["default_root_dir"] = folder
+        config["logger"] = loggers(config["logger"], folder)
+        config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
+        try:
+            return Trainer(**config)
+        except (MisconfigurationException, ValueError) as error:
+            raise UserError(f"trainer: {error}") from error
+
+    def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:
+        """Those of the command line, but for what the user has switched off or brought."""
+        brought = {type(callback) for callback in as_list(config["callbacks"])}
+        kept = [callback for callback in callbacks if type(callback) not in brought]
+        if config["enable_progress_bar"] is False:
+            kept = [callback for callback in kept if type(callback) is not DEFAULT_CALLBACKS["progress"]]
+        checkpoints: BestAndLast = self.config_init.checkpoint
+        if config["enable_checkpointing"] is not False:
+            kept += [checkpoints, StopOnInterrupt(checkpoints)]
+        if patience := self.config.patience:
+            # Not strict: that the metric is missing is said by the checkpoints, with the right name.
+            kept.append(EarlyStopping(checkpoints.monitor, patience=patience, mode=checkpoints.mode, strict=False))
+        return [*kept, ValidateAtEnd(), Configuration(self._plain())]
+
+    # Running
+
+    def start(self) -> None:
+        """Fit, validate, test or predict. Ctrl-C ends with exit code 130 and the way to go on."""
+        method = getattr(self.trainer, self.command)
+        try:
+            method(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True)
+        except SystemExit:
+            if self.trainer.state.status != "interrupted":
+                raise
+            self._say_how_to_go_on()
+            sys.exit(130)
+        if self.command != "fit":  # whose last words are those of its callback
+            rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
+
+    def _say_how_to_go_on(self) -> None:
+        last = self.config_init.checkpoint.last_model_path
+        how = f"go on with: python -m s2s_lightning fit --ckpt_path {last}" if last else "nothing was saved"
+        rank_zero_info(f"stopped at step {self.trainer.global_step}; {how}")
+
+
+def run(command: str, args: Sequence[str]) -> None:
+    """One of Lightning's commands."""
+    CLI(command, args).start()
+
+
+def usage(command: str) -> str:
+    return f"python -m s2s_lightning {command} [--config FILE]... [--GROUP CLASS] [--GROUP.OPTION VALUE]..."
+
+
+def hush() -> None:
+    """Silence what Lightning says in every run and what nobody can act upon."""
+    # Batches are gathered from memory in a millisecond: workers would cost more than they bring.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(worth_saying)
+
+
+def worth_saying(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(("💡", "TPU available", "HPU available", "Seed set to"))
+
+
+def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:
+    """The first configuration file's name, or that of the run which a config.yaml or a checkpoint comes from."""
+    for path in configs:
+        return path.absolute().parents[1].name if path.name == "config.yaml" else path.stem
+    checkpoints = Path(ckpt_path or ".").absolute().parent
+    return checkpoints.parents[1].name if checkpoints.name == "checkpoints" else None
+
+
+def loggers(logger: Any, folder: Path) -> list[Logger] | bool:
+    """metrics.csv, beside the user's own loggers; none when they are switched off."""
+    if logger is False:
+        return False
+    own = [] if logger in (None, True) else as_list(logger)
+    return [CSVLogger(folder, name="", version=""), *own]
+
+
+def as_list(value: Any) -> list[Any]:
+    """The Trainer takes one, several or none."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]

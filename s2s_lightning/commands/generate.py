@@ -1,0 +1,137 @@
+"""``generate``: text in, text out, one line for each line, in their order."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+from s2s_lightning.errors import UserError
+from s2s_lightning.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from s2s_lightning.checkpoint import Trained
+    from s2s_lightning.decoding import Decoding
+
+GREEDY = {"class_path": "s2s_lightning.decoding.Greedy"}
+
+WINDOW = 4096
+"""Lines that are sorted by length and batched together: what memory holds at a time."""
+
+
+class _Arguments(argparse.ArgumentParser):
+    """One line for a mistake, and no abbreviated options."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def arguments() -> _Arguments:
+    """All but the group of the search, which needs heavy imports."""
+    parser = _Arguments(
+        prog="python -m s2s_lightning generate",
+        description="Text in, text out: one line for each line, in their order.",
+        epilog="The search is that of the checkpoint's run unless --decoding says otherwise, e.g. "
+        "--decoding Beam --decoding.beam_size 5; --decoding.help CLASS lists the options of a class.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.ckpt, last.ckpt, ...; it alone is enough")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="UTF-8 text, plain, .gz, .xz or .zst (default: stdin)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where the output goes (default: stdout)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: an accelerator if there is one)")
+    parser.add_argument(
+        "--max_tokens", type=int, default=4096, help="source tokens of a batch, padding included (default: 4096)"
+    )
+    return parser
+
+
+def run(command: str, args: Sequence[str]) -> None:
+    search, others = split_search(args)
+    if any(argument.startswith("--decoding.help") for argument in search):
+        parse_search(search, GREEDY)  # prints the help and exits
+    options = parsed(others)
+
+    from s2s_lightning.checkpoint import load
+
+    model = load(options.checkpoint, options.device or best_device(), options.max_tokens)
+    decoding = parse_search(search, model.config.get("decoding", GREEDY)) if search else None
+    with source(options.file) as lines, sink(options.output) as output:
+        for text in outputs(model, lines, decoding):
+            output.write(text.replace("\n", " ").encode() + b"\n")
+        output.flush()
+
+
+def parsed(args: Sequence[str]) -> argparse.Namespace:
+    """Raises UserError for an unknown option, with the right one."""
+    parser = arguments()
+    options, unknown = parser.parse_known_args(args)
+    if unknown:
+        name = unknown[0].split("=")[0]
+        names = ["--decoding", *(name for action in parser._actions for name in action.option_strings)]
+        raise UserError(f"{name} is not an option of generate{did_you_mean(name, names)}")
+    return options
+
+
+def outputs(model: "Trained", lines: Iterable[str], decoding: "Decoding | None") -> Iterator[str]:
+    """The best output for each line, a window of lines at a time; a bar on stderr when it takes long."""
+    from tqdm import tqdm
+
+    stream = iter(lines)
+    with tqdm(desc="generate", unit=" lines", delay=2, disable=None, file=sys.stderr) as bar:
+        while window := list(islice(stream, WINDOW)):
+            yield from model.generate(window, decoding)
+            bar.update(len(window))
+
+
+def best_device() -> str:
+    import torch
+
+    return str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
+
+
+@contextmanager
+def source(path: str | None) -> Iterator[Iterator[str]]:
+    """Lines of a file, or of stdin; only a line feed ends one."""
+    from s2s_lightning.data.corpora.files import decode_lines, open_file
+
+    if path is None:
+        yield decode_lines(sys.stdin.buffer, "stdin")
+    else:
+        with open_file(path) as file:
+            yield decode_lines(file, path)
+
+
+@contextmanager
+def sink(path: str | None) -> Iterator[BinaryIO]:
+    """A file for bytes, or stdout."""
+    if path is None:
+        yield sys.stdout.buffer
+    else:
+        with open(path, "wb") as file:
+            yield file
+
+
+def split_search(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments of the search, each with its value, and the others."""
+    search: list[str] = []
+    others: list[str] = []
+    rest = iter(args)
+    for argument in rest:
+        if argument.split("=")[0].split(".")[0] != "--decoding":
+            others.append(argument)
+        else:
+            search += [argument] if "=" in argument else [argument, *islice(rest, 1)]
+    return search, others
+
+
+def parse_search(args: Sequence[str], stored: dict[str, Any]) -> "Decoding":
+    """The search that the arguments make of the stored one."""
+    from s2s_lightning.decoding import Decoding
+    from s2s_lightning.parser import Parser
+
+    parser = Parser(prog="python -m s2s_lightning generate")
+    parser.add_argument("--decoding", type=Decoding, help="the search")
+    base = parser.parse_object({"decoding": stored}, defaults=False)
+    decoding: Decoding = parser.instantiate_classes(parser.parse_args(list(args), namespace=base)).decoding
+    return decoding

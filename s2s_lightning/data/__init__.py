@@ -1,0 +1,40 @@
+"""From text to batches: corpora, tokenizers, prepared ids, bucketing, and the data module that joins them."""
+
+from s2s_lightning.data.corpora import CMUDict, Corpus, Generated, Hub, Pair, Saved, Table, TextFiles
+from s2s_lightning.data.datamodule import Seq2SeqData
+from s2s_lightning.data.tokenizers import (
+    BPE,
+    Bytes,
+    Characters,
+    FromCheckpoint,
+    Pretokenized,
+    SymbolTokenizer,
+    Tokenizer,
+    TokenizerFile,
+    Unigram,
+    Word,
+    WordPiece,
+)
+
+__all__ = [
+    "BPE",
+    "Bytes",
+    "CMUDict",
+    "Characters",
+    "Corpus",
+    "FromCheckpoint",
+    "Generated",
+    "Hub",
+    "Pair",
+    "Pretokenized",
+    "Saved",
+    "Seq2SeqData",
+    "SymbolTokenizer",
+    "Table",
+    "TextFiles",
+    "Tokenizer",
+    "TokenizerFile",
+    "Unigram",
+    "Word",
+    "WordPiece",
+]

@@ -1,0 +1,251 @@
+"""Which pairs make a batch, and in which order: batches of like length, up to a budget of padded tokens.
+
+All of it is a pure function of (lengths, seed, epoch), so that every rank computes the same plan and takes its share.
+Lengths count EOS. N pairs, M batches.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from s2s_lightning.data.ragged import IntArray
+
+WINDOW = 2**20
+"""Pairs that are sorted by length together; memory for sorting is bounded by it."""
+
+
+class BatchIndex(NamedTuple):
+    """One batch, before it is gathered.
+
+    Attributes:
+        indices: (B,), rows of the split.
+        divisor: real target tokens of the effective batch, over all ranks and accumulated steps; infinity for a batch
+            that is repeated only to give every rank as many, so that it weighs nothing.
+    """
+
+    indices: IntArray
+    divisor: float
+
+
+class Lengths(NamedTuple):
+    """Tokens of both sides of each pair, EOS included: two (N,) arrays."""
+
+    src: IntArray
+    tgt: IntArray
+
+    def longest(self, rows: IntArray) -> IntArray:
+        """Of each row its longer side, which is what fills the budget."""
+        return np.maximum(self.src[rows], self.tgt[rows])
+
+
+class Budget(NamedTuple):
+    """How large a batch may be.
+
+    Attributes:
+        max_tokens: rows times the longest sentence of either side, padding included.
+        batch_size: sentences; None leaves it to ``max_tokens``, otherwise it alone decides.
+    """
+
+    max_tokens: int
+    batch_size: int | None = None
+
+    def fill(self, longest: IntArray) -> IntArray:
+        """Cut pairs of lengths (N,), as they come, into batches: the bounds (M + 1,).
+
+        A pair that alone is over the budget makes a batch of its own.
+        """
+        if self.batch_size is not None:
+            return np.append(np.arange(0, len(longest), self.batch_size), len(longest))
+        bounds = [0]
+        while bounds[-1] < len(longest):
+            bounds.append(bounds[-1] + self.rows(longest[bounds[-1] :]))
+        return np.array(bounds)
+
+    def rows(self, longest: IntArray) -> int:
+        """How many of the first pairs of lengths (N,) make a batch."""
+        widest = np.maximum.accumulate(longest[: max(1, self.max_tokens // int(longest[0]))])
+        fits = widest * np.arange(1, len(widest) + 1) <= self.max_tokens
+        return max(1, int(np.count_nonzero(fits)))
+
+    def spare(self, count: int) -> int:
+        """How many batches of ``count`` an epoch may have more than another."""
+        return count // 100 if self.batch_size is None else 0
+
+
+class Plan(NamedTuple):
+    """Batches as pieces of one list of rows: batch i is ``order[bounds[i]:bounds[i + 1]]``."""
+
+    order: IntArray
+    bounds: IntArray
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def batch(self, i: int) -> IntArray:
+        return self.order[self.bounds[i] : self.bounds[i + 1]]
+
+    def total(self, lengths: IntArray) -> IntArray:
+        """Real tokens of each batch (M,)."""
+        return np.add.reduceat(lengths[self.order], self.bounds[:-1], dtype=np.int64)
+
+    def widest(self, lengths: IntArray) -> IntArray:
+        """The longest row of each batch (M,)."""
+        return np.maximum.reduceat(lengths[self.order], self.bounds[:-1])
+
+    def padding(self, lengths: IntArray) -> float:
+        """The fraction of one side's positions that is padding."""
+        positions = self.widest(lengths) * np.diff(self.bounds)
+        return 1.0 - float(self.total(lengths).sum()) / float(positions.sum())
+
+    def split(self, count: int) -> "Plan":
+        """Halve the batches of most rows until there are ``count``, or until each batch is one row."""
+        bounds = self.bounds
+        while (missing := count - (len(bounds) - 1)) > 0:
+            rows = np.diff(bounds)
+            largest = np.argsort(-rows, kind="stable")[:missing]
+            largest = largest[rows[largest] > 1]
+            if not len(largest):
+                break
+            bounds = np.sort(np.append(bounds, bounds[largest] + rows[largest] // 2))
+        return Plan(self.order, bounds)
+
+
+class BucketSampler(Sampler[BatchIndex]):
+    """Training batches: shuffled pairs, sorted by length, cut to the budget, dealt to the ranks in random order.
+
+    Pairs of equal lengths stand in random order, and the first cut is at a random place, which moves all others: so
+    batches differ from epoch to epoch. Source lengths go up and down in turns, from one target length to the next, so
+    that a batch over the seam of two is narrow on both sides; so do windows of very large corpora.
+
+    Each epoch has as many batches on each rank: Lightning asks for their number once. A draw that has fewer halves
+    some; one that has more, which is rare, gives way to the draw of epoch 0.
+
+    Args:
+        lengths: of all pairs of the split.
+        rows: (N,), the pairs to visit.
+        budget: the size of a batch.
+        seed: of all draws, with the epoch.
+        rank: of this process.
+        world_size: processes that share an epoch.
+        accumulate: batches of each rank in one optimizer step.
+        limit: where an epoch is cut short, in batches of each rank (int) or as a fraction (float), as Lightning's
+            ``limit_train_batches``; it ends a window of accumulation.
+    """
+
+    def __init__(
+        self,
+        lengths: Lengths,
+        rows: IntArray,
+        budget: Budget,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
+        limit: int | float = 1.0,
+    ) -> None:
+        self.lengths = lengths
+        self.rows = rows
+        self.budget = budget
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.accumulate = accumulate
+        self.limit = limit
+        self.epoch = 0
+        first = len(self._draw(0))
+        self._steps = math.ceil((first + budget.spare(first)) / world_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """What is drawn next; Lightning calls it at the start of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        plan = self.plan(self.epoch)
+        steps = self._deal(plan)
+        for slot, divisor in zip(steps[:, self.rank], self._divisors(plan, steps), strict=True):
+            repeated = slot >= len(plan)
+            yield BatchIndex(plan.batch(slot % len(plan)), math.inf if repeated else float(divisor))
+
+    def plan(self, epoch: int) -> Plan:
+        """The batches of an epoch over all ranks, in order of length."""
+        count = self._steps * self.world_size
+        plan = self._draw(epoch)
+        return (plan if len(plan) <= count else self._draw(0)).split(count)
+
+    def _draw(self, epoch: int) -> Plan:
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(self.rows)
+        for turn, start in enumerate(range(0, len(order), WINDOW)):
+            order[start : start + WINDOW] = self._sort(order[start : start + WINDOW])[:: -1 if turn % 2 else 1]
+        longest = self.lengths.longest(order)
+        bounds = self.budget.fill(longest)
+        if self.budget.spare(len(bounds) - 1):
+            phase = rng.integers(self.budget.rows(longest))
+            bounds = np.union1d(0, phase + self.budget.fill(longest[phase:]))
+        return Plan(order, bounds)
+
+    def _sort(self, rows: IntArray) -> IntArray:
+        """By target length, then by source length, up and down in turns; ties as they come."""
+        src, tgt = self.lengths.src[rows].astype(np.int64), self.lengths.tgt[rows].astype(np.int64)
+        return rows[np.argsort((tgt << 32) + np.where(tgt % 2, src, -src), kind="stable")]
+
+    def _deal(self, plan: Plan) -> IntArray:
+        """Slots (steps, ranks): a batch's number, or its number + M for a repetition that weighs nothing.
+
+        The ranks of a step get batches of like cost, since the step lasts as long as its slowest rank.
+        """
+        rng = np.random.default_rng((self.seed, self.epoch, 1))
+        longest = np.maximum(plan.widest(self.lengths.src), plan.widest(self.lengths.tgt))
+        cost = longest * np.diff(plan.bounds)
+        slots = np.arange(self._steps * self.world_size)
+        halved = 2 * cost // cost.max() == 0
+        by_cost = slots[np.lexsort((longest[slots % len(plan)], halved[slots % len(plan)]))]
+        steps = rng.permutation(by_cost.reshape(self._steps, self.world_size))
+        return rng.permuted(steps, axis=1)
+
+    def _divisors(self, plan: Plan, steps: IntArray) -> IntArray:
+        """Of each step, the real target tokens of the effective batch that it belongs to."""
+        tokens = np.append(plan.total(self.lengths.tgt), np.zeros(steps.size - len(plan), np.int64))[steps].sum(1)
+        starts = np.arange(0, len(steps), self.accumulate)
+        last = int(self.limit * len(steps)) if isinstance(self.limit, float) else self.limit
+        if 0 < last < len(steps):
+            starts = np.union1d(starts, [last])
+        sizes = np.diff(np.append(starts, len(steps)))
+        return np.repeat(np.add.reduceat(tokens, starts), sizes)
+
+
+class EvaluationSampler(Sampler[BatchIndex]):
+    """Every pair once over all ranks, longest first: memory runs out at once or never.
+
+    Ranks have equally many batches; with fewer pairs than ranks some are repeated, and whoever gathers the results
+    drops them by their index.
+
+    Args:
+        lengths: of all pairs of the split.
+        budget: the size of a batch.
+        rank: of this process.
+        world_size: processes that share the split.
+    """
+
+    def __init__(self, lengths: Lengths, budget: Budget, *, rank: int = 0, world_size: int = 1) -> None:
+        self.lengths = lengths
+        order = np.lexsort((lengths.tgt, lengths.src))[::-1]
+        plan = Plan(order, budget.fill(lengths.longest(order)))
+        steps = math.ceil(len(plan) / world_size)
+        self.plan = plan.split(steps * world_size)
+        self._slots = range(rank, steps * world_size, world_size)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __iter__(self) -> Iterator[BatchIndex]:
+        for slot in self._slots:
+            indices = self.plan.batch(slot % len(self.plan))
+            yield BatchIndex(indices, float(self.lengths.tgt[indices].sum()))

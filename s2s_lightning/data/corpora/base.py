@@ -1,0 +1,51 @@
+"""The interface of a corpus: where pairs of text come from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Literal, NamedTuple
+
+from s2s_lightning.data.tokenizers import BPE, Tokenizer
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class Pair(NamedTuple):
+    """A source and its right answers: one line of text each, at least one answer.
+
+    In training each answer makes a pair of its own. In evaluation an output is scored against all of them, and the loss
+    is that of the first.
+    """
+
+    src: str
+    refs: tuple[str, ...]
+
+
+class Corpus(ABC):
+    """Pairs of text in up to three splits, read as a stream."""
+
+    @abstractmethod
+    def has(self, split: Split) -> bool:
+        """Whether there is such a split."""
+
+    @abstractmethod
+    def read(self, split: Split) -> Iterator[Pair]:
+        """The pairs of a split, in the same order each time."""
+
+    def fingerprint(self, split: Split) -> str:
+        """Equal for equal content: the key of what is prepared from it. By default it reads the whole split."""
+        state = blake2b(digest_size=16)
+        for pair in self.read(split):
+            state.update(repr(tuple(pair)).encode("utf-8", "surrogatepass"))
+        return state.hexdigest()
+
+    def tokenizers(self) -> tuple[Tokenizer, Tokenizer | None]:
+        """Source and target tokenizer, when the user names none; None for one that serves both sides."""
+        return BPE(), None
+
+
+def rank(seed: int, text: str) -> int:
+    """A number of 64 bits that decides where a text falls: the same in each process and on each machine."""
+    data = f"{seed}:{text}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")

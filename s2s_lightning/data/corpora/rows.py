@@ -1,0 +1,86 @@
+"""What all corpora of rows share: validation held out of training, references grouped by their source."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+import numpy as np
+
+from s2s_lightning.data.cache import chunks, digest, file_digest
+from s2s_lightning.data.corpora.base import Corpus, Pair, Split, rank
+from s2s_lightning.errors import UserError
+
+
+class RowCorpus(Corpus):
+    """Rows of a file or a table. A subclass says where they are.
+
+    Args:
+        hold_out: so many different sources are taken out of train, with all their rows, and make val.
+        group_references: in val and test, rows of equal source are one item with several right answers.
+        seed: of what is held out, which is decided by a hash of (seed, source).
+    """
+
+    def __init__(self, hold_out: int, group_references: bool, seed: int) -> None:
+        self.hold_out = hold_out
+        self.group_references = group_references
+        self.seed = seed
+
+    @abstractmethod
+    def has_rows(self, split: Split) -> bool:
+        """Whether the split has rows of its own."""
+
+    @abstractmethod
+    def rows(self, split: Split) -> Iterator[Pair]:
+        """The rows of a split, as they stand."""
+
+    @abstractmethod
+    def files(self, split: Split) -> list[str]:
+        """The files whose bytes hold the rows of a split."""
+
+    @abstractmethod
+    def reading(self) -> list[object]:
+        """The options that, with the bytes, decide what is read: part of the cache's key."""
+
+    def fingerprint(self, split: Split) -> str:
+        options = [split, self.hold_out, self.group_references, self.seed, *self.reading()]
+        return digest(type(self).__name__, json.dumps(options), *map(file_digest, self.files(self._home(split))))
+
+    def has(self, split: Split) -> bool:
+        if split == "val" and self.hold_out and self.has_rows("val"):
+            raise UserError(
+                f"hold_out={self.hold_out} makes a val split, but there is one already: give one or the other"
+            )
+        return self.has_rows(self._home(split))
+
+    def read(self, split: Split) -> Iterator[Pair]:
+        rows = self.rows(self._home(split))
+        if self.hold_out and split != "test":
+            rows = (row for row in rows if self._is_held_out(row) == (split == "val"))
+        return group(rows) if self.group_references and split != "train" else rows
+
+    def _home(self, split: Split) -> Split:
+        """The split in whose rows this one is found."""
+        return "train" if split == "val" and self.hold_out else split
+
+    def _is_held_out(self, row: Pair) -> bool:
+        return rank(self.seed, row.src) <= self._last_rank
+
+    @cached_property
+    def _last_rank(self) -> int:
+        """The ``hold_out``-th smallest hash of a training source: one pass, and no more memory than that many."""
+        smallest = np.empty(0, np.uint64)
+        for chunk in chunks(self.rows("train"), 8192):
+            ranks = np.array([rank(self.seed, row.src) for row in chunk], np.uint64)
+            smallest = np.union1d(smallest, ranks)[: self.hold_out]
+        if len(smallest) < self.hold_out:
+            raise UserError(f"hold_out={self.hold_out}, but train has only {len(smallest)} different sources: lower it")
+        return int(smallest[-1])
+
+
+def group(rows: Iterable[Pair]) -> Iterator[Pair]:
+    """One item for each source, with all its different references, in the order of their first rows."""
+    items: dict[str, dict[str, None]] = {}
+    for row in rows:
+        items.setdefault(row.src, {}).update(dict.fromkeys(row.refs))
+    return (Pair(src, tuple(refs)) for src, refs in items.items())

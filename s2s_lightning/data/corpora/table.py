@@ -1,0 +1,78 @@
+"""Pairs as rows of a table: TSV, CSV, JSON lines, Parquet."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from s2s_lightning.data.corpora.base import Pair, Split
+from s2s_lightning.data.corpora.files import check_file
+from s2s_lightning.data.corpora.rows import RowCorpus
+from s2s_lightning.data.corpora.table_formats import Column, read_table, table_format
+from s2s_lightning.errors import UserError
+
+
+class Table(RowCorpus):
+    """Rows with a source and a target column: .tsv, .csv, .jsonl or .parquet, also with .gz, .xz or .zst behind.
+
+    TSV is split at each tab and nothing is quoted in it; CSV is quoted as in RFC 4180. A column of JSON lines or
+    Parquet may hold a list of references.
+
+    Args:
+        train: file of the training rows.
+        val: file of the validation rows.
+        test: file of the test rows.
+        src: source column: its number, from 0, or its name; translation.de is de inside of translation.
+        tgt: target column, as ``src``.
+        header: the first row of TSV and CSV names the columns; by default it does when ``src`` or ``tgt`` is a name.
+        hold_out: so many different sources are taken out of train, with all their rows, and make val.
+        group_references: in val and test, rows of equal source are one item with several right answers.
+        seed: of what is held out, which is decided by a hash of (seed, source).
+    """
+
+    def __init__(
+        self,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        *,
+        src: int | str = 0,
+        tgt: int | str = 1,
+        header: bool | None = None,
+        hold_out: int = 0,
+        group_references: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(hold_out, group_references, seed)
+        self._files = {"train": train, "val": val, "test": test}
+        self._columns: tuple[Column, Column] = (src, tgt)
+        self._header = any(isinstance(column, str) for column in (src, tgt)) if header is None else header
+
+    def has_rows(self, split: Split) -> bool:
+        return self._files[split] is not None
+
+    def rows(self, split: Split) -> Iterator[Pair]:
+        (path,) = self.files(split)
+        for number, (src, tgt) in enumerate(read_table(path, self._columns, self._header), 1):
+            yield as_pair(src, tgt, f"{path}, row {number}")
+
+    def files(self, split: Split) -> list[str]:
+        path = self._files[split]
+        assert path is not None
+        return [check_file(path)]
+
+    def reading(self) -> list[object]:
+        formats = [path and table_format(path).__name__ for path in self._files.values()]
+        compressed = [path and Path(path).suffix for path in self._files.values()]
+        return [*self._columns, self._header, *formats, *compressed]
+
+
+def as_pair(src: Any, tgt: Any, where: str) -> Pair:
+    """The fields of a row as texts.
+
+    Raises:
+        UserError: a field holds something else, naming ``where``.
+    """
+    refs = [tgt] if isinstance(tgt, str) else tgt
+    if not (isinstance(src, str) and isinstance(refs, list) and refs and all(isinstance(ref, str) for ref in refs)):
+        raise UserError(f"{where}: {src!r} and {tgt!r}: a source must be text, a target text or a list of texts")
+    return Pair(src, tuple(refs))

@@ -1,0 +1,305 @@
+"""Seq2SeqData: from a corpus to batches, and from ids back to text."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from torch.cuda import is_available
+from torch.utils.data import DataLoader, Sampler, Subset
+
+from s2s_lightning.batch import Batch
+from s2s_lightning.data.bucketing import BatchIndex, BucketSampler, Budget, EvaluationSampler, Lengths
+from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
+from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
+from s2s_lightning.data.dataset import PairDataset
+from s2s_lightning.data.progress import progress
+from s2s_lightning.data.ragged import IntArray, Ragged
+from s2s_lightning.data.store import Store, write_evaluation, write_training
+from s2s_lightning.data.tokenizers import Tokenizer
+from s2s_lightning.data.tokenizers.given import frozen_tokenizers
+from s2s_lightning.data.vocabularies import Tokenizers
+from s2s_lightning.errors import UserError
+
+STAGES: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+}
+"""The splits of each stage of Lightning's; it cannot do without the first."""
+
+
+class Seq2SeqData(LightningDataModule):
+    """A corpus, tokenized once, cached by its content, and batched by length.
+
+    Args:
+        corpus: where the pairs come from; the CMU Pronouncing Dictionary by default.
+        tokenizer: of the source, and of both sides when ``tgt_tokenizer`` is not given; by default the corpus says.
+        tgt_tokenizer: of the target, when it is to have a vocabulary of its own.
+        max_tokens: tokens of a batch: sentences times the longest of either side, padding included.
+        batch_size: sentences of a batch; when given, it replaces ``max_tokens``.
+        eval_max_tokens: tokens of a batch in validation, test and generation; ``max_tokens`` by default.
+        max_length: training pairs with more tokens on either side are dropped, and counted in the summary; null keeps
+            all. Evaluation never drops a sentence.
+        seed: of the order of the training pairs.
+        num_workers: processes that gather batches ahead; 0 gathers them in the training process.
+        cache_dir: folder of prepared data; $S2S_LIGHTNING_CACHE or else ~/.cache/s2s_lightning by default.
+        tokenizers_from: checkpoint whose tokenizers are used instead of training any.
+
+    Raises:
+        UserError: ``tokenizers_from`` together with a tokenizer, or a size below 1.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus | None = None,
+        tokenizer: Tokenizer | None = None,
+        tgt_tokenizer: Tokenizer | None = None,
+        *,
+        max_tokens: int = 4096,
+        batch_size: int | None = None,
+        eval_max_tokens: int | None = None,
+        max_length: int | None = None,
+        seed: int = 1,
+        num_workers: int = 0,
+        cache_dir: str | None = None,
+        tokenizers_from: str | None = None,
+    ) -> None:
+        super().__init__()
+        _check_positive(
+            max_tokens=max_tokens, batch_size=batch_size, eval_max_tokens=eval_max_tokens, max_length=max_length
+        )
+        if tokenizers_from and (tokenizer or tgt_tokenizer):
+            raise UserError(
+                f"tokenizers_from={tokenizers_from} and a tokenizer exclude each other; "
+                "for one side of a checkpoint give the tokenizer FromCheckpoint"
+            )
+        self.corpus = CMUDict() if corpus is None else corpus
+        self.budget = Budget(max_tokens, batch_size)
+        self.eval_budget = Budget(eval_max_tokens or max_tokens, batch_size)
+        self.max_length = max_length
+        self.seed = seed
+        self.num_workers = num_workers
+        self.tokenizers_from = tokenizers_from
+        self._requested = (tokenizer, tgt_tokenizer)
+        self._root = cache_root(cache_dir)
+        self._tokenizers: Tokenizers | None = None
+        self._stores: dict[Split, Store] = {}
+
+    # Preparing
+
+    def prepare(self) -> None:
+        """Train the tokenizers and write the ids of all splits, where the cache has them not: safe in any process."""
+        self._prepare(SPLITS)
+
+    def prepare_data(self) -> None:
+        assert self.trainer is not None
+        assert self.trainer.state.fn is not None
+        self._prepare(STAGES[self.trainer.state.fn.value])
+
+    def _prepare(self, splits: Sequence[Split]) -> None:
+        for split in filter(self.corpus.has, splits):
+            self.store(split)
+
+    def setup(self, stage: str) -> None:
+        self.store(STAGES[stage][0])
+
+    @property
+    def tokenizers(self) -> Tokenizers:
+        """Source and target tokenizer, trained when first asked for."""
+        if self._tokenizers is None:
+            self._tokenizers = self._first_tokenizers()
+        return self._tokenizers
+
+    def _first_tokenizers(self) -> Tokenizers:
+        if self.tokenizers_from is not None:
+            return Tokenizers.from_state(frozen_tokenizers(self.tokenizers_from))
+        src, tgt = self._requested
+        if src is None:
+            natural_src, natural_tgt = self.corpus.tokenizers()
+            src, tgt = natural_src, natural_tgt if tgt is None else tgt
+        return Tokenizers(src, tgt).trained(self.corpus, self._root)
+
+    def store(self, split: Split) -> Store:
+        """The prepared split, made now if need be.
+
+        Raises:
+            UserError: the corpus has no such split, or nothing in it.
+        """
+        if split not in self._stores:
+            self._stores[split] = self._open(split)
+        return self._stores[split]
+
+    def _open(self, split: Split) -> Store:
+        name = type(self.corpus).__name__
+        if not self.corpus.has(split):
+            raise UserError(f"{name} has no {split} split, and this needs it; give one by --data.corpus")
+        key = digest(FORMAT, split, self.corpus.fingerprint(split), repr(self.tokenizers.state()))
+        store = Store(cached(self._root / "ids" / f"{key}.arrow", partial(self._write, split)))
+        if store.info.pairs == 0:
+            raise UserError(f"the {split} split of {name} is empty; it must have one pair at least")
+        return store
+
+    def _write(self, split: Split, path: Path) -> None:
+        pairs = progress(self.corpus.read(split), f"Preparing {split}", "pairs")
+        write = write_training if split == "train" else write_evaluation
+        write(pairs, self.tokenizers.src, self.tokenizers.target, path)
+
+    # What the network needs to know
+
+    @property
+    def src_vocab_size(self) -> int:
+        """Ids of the source side."""
+        return self.tokenizers.src.vocab_size
+
+    @property
+    def tgt_vocab_size(self) -> int | None:
+        """Ids of the target side; None when one vocabulary serves both."""
+        tgt = self.tokenizers.tgt
+        return None if tgt is None else tgt.vocab_size
+
+    # Batches
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        dataset = self._dataset("train")
+        return self._loader(dataset, self._train_sampler(dataset.lengths()))
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        return self._evaluation_loader("val") if self.corpus.has("val") else []
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation_loader("test")
+
+    def _dataset(self, split: Split) -> PairDataset:
+        store = self.store(split)
+        return PairDataset(store.src, store.tgt)
+
+    def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
+        dataset = self._dataset(split)
+        rank, world_size = self._place()
+        sampler = EvaluationSampler(dataset.lengths(), self.eval_budget, rank=rank, world_size=world_size)
+        return self._loader(dataset, sampler)
+
+    def _train_sampler(self, lengths: Lengths) -> BucketSampler:
+        rank, world_size = self._place()
+        trainer = self.trainer
+        return BucketSampler(
+            lengths,
+            self._kept(lengths),
+            self.budget,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            accumulate=1 if trainer is None else trainer.accumulate_grad_batches,
+            limit=1.0 if trainer is None else trainer.limit_train_batches or 1.0,
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """Rank and number of the processes that share the data."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _kept(self, lengths: Lengths) -> IntArray:
+        """The training pairs that are short enough."""
+        rows: IntArray = np.arange(len(lengths.src), dtype=np.int32)
+        if self.max_length is None:
+            return rows
+        kept = rows[lengths.longest(rows) <= self.max_length + 1]  # lengths count EOS
+        if not len(kept):
+            raise UserError(f"max_length={self.max_length} drops all {len(rows):,} training pairs; raise it")
+        return kept
+
+    def _loader(self, dataset: PairDataset, sampler: Sampler[BatchIndex]) -> DataLoader[Batch]:
+        options: dict[str, Any] = {
+            "batch_size": None,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": is_available(),
+        }
+        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            # Lightning replaces any sampler but a sequential one here: give it the batches as a list
+            return DataLoader(Subset(dataset, list(sampler)), **options)  # type: ignore[arg-type]
+        return DataLoader(dataset, sampler=sampler, **options)
+
+    # Text
+
+    def sources(self, split: Split, indices: Sequence[int]) -> list[str]:
+        """The source texts of items of an evaluation split."""
+        return self.store(split).sources(indices)
+
+    def references(self, split: Split, indices: Sequence[int]) -> list[tuple[str, ...]]:
+        """The right answers of items of an evaluation split."""
+        return self.store(split).references(indices)
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each row of target ids."""
+        return self.tokenizers.target.decode(ids)
+
+    def src_tokens(self, ids: Sequence[int]) -> list[str]:
+        """Each source id as a printable piece."""
+        return self.tokenizers.src.tokens(ids)
+
+    def tgt_tokens(self, ids: Sequence[int]) -> list[str]:
+        """Each target id as a printable piece."""
+        return self.tokenizers.target.tokens(ids)
+
+    def encode_sources(self, texts: Sequence[str]) -> Iterator[Batch]:
+        """Batches of raw text for generation, longest first: ``index`` is a place in ``texts``, targets are empty."""
+        if not texts:
+            return
+        src = Ragged.from_lists(self.tokenizers.src.encode(texts))
+        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)))
+        yield from map(dataset.__getitem__, EvaluationSampler(dataset.lengths(), self.eval_budget))
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Name and value of what one wants to see before training."""
+        rows = []
+        for split in filter(self.corpus.has, SPLITS):
+            info = self.store(split).info
+            rows.append((f"{split} pairs", f"{info.pairs:,}"))
+            rows.append((f"{split} tokens, src + tgt", f"{info.src_tokens:,} + {info.tgt_tokens:,}"))
+            if info.src_unknown or info.tgt_unknown:
+                rows.append((f"{split} unknown tokens, src + tgt", f"{info.src_unknown:,} + {info.tgt_unknown:,}"))
+        rows.append(("vocabulary, src + tgt", self._vocabulary_sizes()))
+        return rows + (self._training_summary() if self.corpus.has("train") else [])
+
+    def _vocabulary_sizes(self) -> str:
+        tgt = self.tgt_vocab_size
+        return f"{self.src_vocab_size:,}" + (" (joint)" if tgt is None else f" + {tgt:,}")
+
+    def _training_summary(self) -> list[tuple[str, str]]:
+        lengths = self._dataset("train").lengths()
+        sampler = self._train_sampler(lengths)
+        plan = sampler.plan(0)
+        dropped = len(lengths.src) - len(sampler.rows)
+        over = int(np.count_nonzero(lengths.longest(sampler.rows) > self.budget.max_tokens))
+        rows = [
+            ("batches an epoch", f"{len(sampler):,}"),
+            ("padding, src + tgt", f"{plan.padding(lengths.src):.1%} + {plan.padding(lengths.tgt):.1%}"),
+            ("dropped pairs", f"{dropped:,}" + (f" (longer than max_length {self.max_length})" if dropped else "")),
+        ]
+        if over and self.budget.batch_size is None:
+            rows.append(("pairs longer than a batch", f"{over:,} (each a batch of its own)"))
+        return rows
+
+    # Checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tokenizers": self.tokenizers.state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the tokenizers of a checkpoint; ids made by others are forgotten."""
+        if self._tokenizers is None or self._tokenizers.state() != state_dict["tokenizers"]:
+            self._tokenizers = Tokenizers.from_state(state_dict["tokenizers"])
+            self._stores.clear()
+
+
+def _check_positive(**sizes: int | None) -> None:
+    for name, value in sizes.items():
+        if value is not None and value < 1:
+            raise UserError(f"{name}={value}: it must be 1 or more")

@@ -1,0 +1,53 @@
+"""From a list of rows to a padded batch, with numpy on flat arrays."""
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from s2s_lightning import BOS, EOS, PAD
+from s2s_lightning.batch import Batch
+from s2s_lightning.data.bucketing import BatchIndex, Lengths
+from s2s_lightning.data.ragged import IntArray, Ragged
+
+
+class PairDataset(Dataset[Batch]):
+    """Pairs of id rows whose item is a whole batch; the sampler says which rows.
+
+    Args:
+        src: source ids without EOS.
+        tgt: target ids without BOS and EOS.
+    """
+
+    def __init__(self, src: Ragged, tgt: Ragged) -> None:
+        assert len(src.offsets) == len(tgt.offsets)
+        self.src = src
+        self.tgt = tgt
+
+    def __len__(self) -> int:
+        return len(self.src.offsets) - 1
+
+    def lengths(self) -> Lengths:
+        """Tokens of both sides, EOS included."""
+        return Lengths(self.src.lengths() + 1, self.tgt.lengths() + 1)
+
+    def __getitem__(self, item: BatchIndex) -> Batch:
+        src, tgt_out = _close(self.src, item.indices), _close(self.tgt, item.indices)
+        tgt_in = np.full_like(tgt_out, PAD)
+        tgt_in[:, 0] = BOS
+        tgt_in[:, 1:] = np.where(tgt_out[:, 1:] == PAD, PAD, tgt_out[:, :-1])
+        return Batch(
+            src=torch.from_numpy(src),
+            src_padding=torch.from_numpy(src == PAD),
+            tgt_in=torch.from_numpy(tgt_in),
+            tgt_out=torch.from_numpy(tgt_out),
+            divisor=torch.tensor(item.divisor, dtype=torch.float32),
+            index=torch.from_numpy(item.indices.astype(np.int64)),
+        )
+
+
+def _close(rows: Ragged, indices: IntArray) -> IntArray:
+    """The rows with EOS behind each: (B, longest + 1)."""
+    lengths = rows.offsets[indices + 1] - rows.offsets[indices]
+    matrix = rows.gather(indices, int(lengths.max()) + 1)
+    matrix[np.arange(len(indices)), lengths] = EOS
+    return matrix

@@ -1,0 +1,141 @@
+"""A prepared split: ids (and, for evaluation, texts) in one Arrow file that is memory-mapped, never loaded.
+
+The file holds one record batch, so that each column is a pair of flat arrays. It is written as a stream: ids go to
+unnamed raw files first, which are mapped and handed to Arrow as they are, so that memory does not grow with the corpus.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from s2s_lightning import UNK
+from s2s_lightning.data.cache import chunks
+from s2s_lightning.data.corpora import Pair
+from s2s_lightning.data.ragged import Ragged
+from s2s_lightning.data.tokenizers import Tokenizer
+
+CHUNK = 4096
+"""Pairs that are encoded at once."""
+
+
+class SplitInfo(NamedTuple):
+    """Counts of a split, EOS not counted.
+
+    Attributes:
+        pairs: rows of the file; in evaluation, items with one or more references.
+        src_tokens: ids of the source side.
+        tgt_tokens: ids of the target side; in evaluation, of the first reference.
+        src_unknown: how many source ids are UNK.
+        tgt_unknown: how many target ids are UNK.
+    """
+
+    pairs: int
+    src_tokens: int
+    tgt_tokens: int
+    src_unknown: int
+    tgt_unknown: int
+
+
+class Store:
+    """An open split. It pickles as its path, so that each worker maps the file itself.
+
+    Attributes:
+        src: source ids, without EOS.
+        tgt: target ids, without BOS and EOS.
+        info: its counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        file = pa.ipc.open_file(pa.memory_map(str(path)))
+        self._columns = file.get_batch(0)
+        self.src = _ragged(self._columns["src"])
+        self.tgt = _ragged(self._columns["tgt"])
+        self.info = SplitInfo(**json.loads(file.schema.metadata[b"info"]))
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
+        return Store, (self.path,)
+
+    def sources(self, indices: Sequence[int]) -> list[str]:
+        """The texts of items of an evaluation split."""
+        texts: list[str] = self._take("source", indices)
+        return texts
+
+    def references(self, indices: Sequence[int]) -> list[tuple[str, ...]]:
+        """The right answers of items of an evaluation split."""
+        return [tuple(texts) for texts in self._take("references", indices)]
+
+    def _take(self, column: str, indices: Sequence[int]) -> list[Any]:
+        values: list[Any] = self._columns[column].take(pa.array(indices, pa.int64())).to_pylist()
+        return values
+
+
+def write_training(pairs: Iterable[Pair], src: Tokenizer, tgt: Tokenizer, path: Path) -> None:
+    """Each reference makes a pair of its own; texts are not kept."""
+    _write(((pair.src, reference) for pair in pairs for reference in pair.refs), src, tgt, {}, path)
+
+
+def write_evaluation(pairs: Iterable[Pair], src: Tokenizer, tgt: Tokenizer, path: Path) -> None:
+    """The first reference gives the target ids; all texts are kept, and held in memory until written."""
+    items = list(pairs)
+    texts = {
+        "source": pa.array([item.src for item in items], pa.large_string()),
+        "references": pa.array([item.refs for item in items], pa.large_list(pa.large_string())),
+    }
+    _write(((item.src, item.refs[0]) for item in items), src, tgt, texts, path)
+
+
+def _write(
+    pairs: Iterable[tuple[str, str]], src: Tokenizer, tgt: Tokenizer, texts: dict[str, pa.Array], path: Path
+) -> None:
+    with ExitStack() as stack:
+        files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in range(4)]
+        sides = [_Side(src, *files[:2]), _Side(tgt, *files[2:])]
+        for chunk in chunks(pairs, CHUNK):
+            for side, column in zip(sides, zip(*chunk, strict=True), strict=True):
+                side.write(column)
+        columns = {"src": sides[0].array(), "tgt": sides[1].array(), **texts}
+        info = SplitInfo(sides[0].rows, *(s.tokens for s in sides), *(s.unknown for s in sides))
+        batch = pa.record_batch(columns).replace_schema_metadata({"info": json.dumps(info._asdict())})
+        with pa.ipc.new_file(str(path), batch.schema) as writer:
+            writer.write_batch(batch)
+
+
+class _Side:
+    """One side's ids on their way to disk."""
+
+    def __init__(self, tokenizer: Tokenizer, values: IO[bytes], offsets: IO[bytes]) -> None:
+        self.tokenizer = tokenizer
+        self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+        self.rows = self.tokens = self.unknown = 0
+        self._values = values
+        self._offsets = offsets
+        self._offsets.write(np.zeros(1, np.int64).tobytes())
+
+    def write(self, texts: Sequence[str]) -> None:
+        part = Ragged.from_lists(self.tokenizer.encode(texts), self.dtype)
+        self._values.write(part.values.tobytes())
+        self._offsets.write((part.offsets[1:] + self.tokens).tobytes())
+        self.rows += len(texts)
+        self.tokens += len(part.values)
+        self.unknown += int(np.count_nonzero(part.values == UNK))
+
+    def array(self) -> pa.LargeListArray:
+        values, offsets = _mapped(self._values, self.dtype), _mapped(self._offsets, np.dtype(np.int64))
+        return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def _mapped(file: IO[bytes], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    file.flush()
+    return np.memmap(file, dtype, "r") if file.tell() else np.empty(0, dtype)
+
+
+def _ragged(column: pa.LargeListArray) -> Ragged:
+    return Ragged(column.values.to_numpy(), column.offsets.to_numpy())

@@ -1,0 +1,22 @@
+"""Text to ids and back."""
+
+from s2s_lightning.data.tokenizers.base import Tokenizer, freeze, thaw
+from s2s_lightning.data.tokenizers.given import FromCheckpoint, TokenizerFile
+from s2s_lightning.data.tokenizers.subwords import BPE, Unigram, WordPiece
+from s2s_lightning.data.tokenizers.symbols import Bytes, Characters, Pretokenized, SymbolTokenizer, Word
+
+__all__ = [
+    "BPE",
+    "Bytes",
+    "Characters",
+    "FromCheckpoint",
+    "Pretokenized",
+    "SymbolTokenizer",
+    "Tokenizer",
+    "TokenizerFile",
+    "Unigram",
+    "Word",
+    "WordPiece",
+    "freeze",
+    "thaw",
+]

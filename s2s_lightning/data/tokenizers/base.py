@@ -1,0 +1,94 @@
+"""The interface of a tokenizer, and how one travels in a checkpoint."""
+
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
+
+from s2s_lightning.data.cache import digest
+from s2s_lightning.errors import UserError
+
+SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+"""How PAD, BOS, EOS and UNK are shown."""
+
+
+class Tokenizer(ABC):
+    """Text to ids and back.
+
+    Ids 0 to 3 are PAD, BOS, EOS and UNK. ``encode`` never emits the first three, whatever the text says: a literal
+    ``</s>`` is text.
+    """
+
+    needs_training = True
+    """False for a vocabulary that is given beforehand."""
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """Ids in all, the four special ones included."""
+
+    @abstractmethod
+    def train(self, texts: Iterable[str]) -> None:
+        """Learn the vocabulary from a stream of texts, which may be larger than memory."""
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, without BOS and EOS."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each row of ids; PAD, BOS and EOS are left out, UNK shows as ``<unk>``."""
+
+    @abstractmethod
+    def state(self) -> str:
+        """All that ``load`` needs, as text: it travels in the checkpoint."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, state: str) -> Self:
+        """The trained tokenizer whose ``state`` this is."""
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Each id as a printable piece, a space shown as ▁."""
+        texts = self.decode([[i] for i in ids])
+        return [
+            SPECIALS[i] if i < len(SPECIALS) else text.replace(" ", "▁") for i, text in zip(ids, texts, strict=True)
+        ]
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments: the public attributes, where a subclass does not say otherwise."""
+        return {key: value for key, value in vars(self).items() if not key.startswith("_")}
+
+    def spec(self) -> str:
+        """What decides, with the texts, what training gives: class, options, and the class's own source file."""
+        file = getattr(sys.modules[type(self).__module__], "__file__", None)
+        source = Path(file).read_text(encoding="utf-8") if file else ""
+        return digest(type(self).__qualname__, json.dumps(self.options(), sort_keys=True), source)
+
+
+def freeze(tokenizer: Tokenizer) -> dict[str, str]:
+    """Class and state, as strings."""
+    cls = type(tokenizer)
+    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "state": tokenizer.state()}
+
+
+def thaw(frozen: dict[str, str]) -> Tokenizer:
+    """The tokenizer that ``freeze`` was given.
+
+    Raises:
+        UserError: its class cannot be imported here.
+    """
+    module, _, name = frozen["class_path"].rpartition(".")
+    try:
+        cls = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"tokenizer {frozen['class_path']} of the checkpoint cannot be imported ({error}); "
+            "put its file on the path, for example by PYTHONPATH"
+        ) from error
+    tokenizer = cls.load(frozen["state"])
+    assert isinstance(tokenizer, Tokenizer)
+    return tokenizer

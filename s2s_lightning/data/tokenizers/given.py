@@ -1,0 +1,176 @@
+"""Vocabularies that exist already: a ``tokenizer.json``, or those of a checkpoint."""
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal, Self
+
+import torch
+from tokenizers import Tokenizer as Backend
+
+from s2s_lightning import UNK
+from s2s_lightning.data.tokenizers.base import Tokenizer, freeze, thaw
+from s2s_lightning.errors import UserError
+
+USUAL_NAMES = {
+    "pad": ("<pad>", "[PAD]", "<|pad|>"),
+    "bos": ("<s>", "[CLS]", "<bos>", "[BOS]", "<|startoftext|>"),
+    "eos": ("</s>", "[SEP]", "<eos>", "[EOS]", "<|endoftext|>"),
+    "unk": ("<unk>", "[UNK]", "<|unk|>"),
+}
+"""How widespread tokenizers call PAD, BOS, EOS and UNK."""
+
+
+class TokenizerFile(Tokenizer):
+    """A ``tokenizer.json`` of the ``tokenizers`` library, used as it is.
+
+    Its special tokens are mapped onto ours (0 to 3), all its other ids follow in their order. Truncation, padding and
+    templates of the file are not applied.
+
+    Args:
+        path: the file.
+        pad: the file's name of PAD; the usual names are found without it, and a missing one is no harm.
+        bos: the file's name of BOS.
+        eos: the file's name of EOS.
+        unk: the file's name of UNK.
+    """
+
+    needs_training = False
+
+    def __init__(
+        self, path: str, pad: str | None = None, bos: str | None = None, eos: str | None = None, unk: str | None = None
+    ) -> None:
+        self.path = path
+        self.pad = pad
+        self.bos = bos
+        self.eos = eos
+        self.unk = unk
+
+    @cached_property
+    def _json(self) -> str:
+        """Read when first needed: a checkpoint restores it without the file."""
+        try:
+            return Path(self.path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{self.path}: no tokenizer file can be read there ({error.strerror})") from error
+
+    @cached_property
+    def _backend(self) -> Backend:
+        try:
+            backend = Backend.from_str(self._json)
+        except Exception as error:  # the library raises nothing more specific
+            raise UserError(f"{self.path}: not a tokenizer.json of the tokenizers library ({error})") from error
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True
+        return backend
+
+    @cached_property
+    def _theirs(self) -> list[int | None]:
+        """Their id of each of ours; None where the file has no such special token."""
+        vocabulary = self._backend.get_vocab(with_added_tokens=True)
+        specials = [self._special(name, vocabulary) for name in USUAL_NAMES]
+        return [*specials, *sorted(set(vocabulary.values()) - set(specials))]
+
+    def _special(self, name: str, vocabulary: dict[str, int]) -> int | None:
+        chosen = getattr(self, name)
+        if chosen is not None and chosen not in vocabulary:
+            raise UserError(f"{name}={chosen}: {self.path} has no such token")
+        return next((vocabulary[token] for token in (chosen, *USUAL_NAMES[name]) if token in vocabulary), None)
+
+    @cached_property
+    def _ours(self) -> dict[int, int]:
+        """Our id of each of theirs. A text that spells a special token gets UNK."""
+        return {theirs: max(ours, UNK) for ours, theirs in enumerate(self._theirs) if theirs is not None}
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._theirs)
+
+    def train(self, texts: Iterable[str]) -> None:
+        """There is nothing to learn."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [[self._ours[i] for i in encoding.ids] for encoding in encodings]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        rows = [[theirs for i in row if i >= UNK and (theirs := self._theirs[i]) is not None] for row in ids]
+        return self._backend.decode_batch(rows, skip_special_tokens=False)
+
+    def state(self) -> str:
+        return json.dumps({"options": self.options(), "backend": self._json})
+
+    @classmethod
+    def load(cls, state: str) -> Self:
+        content = json.loads(state)
+        tokenizer = cls(**content["options"])
+        tokenizer._json = content["backend"]
+        return tokenizer
+
+
+class FromCheckpoint(Tokenizer):
+    """The tokenizer of one side of a checkpoint.
+
+    Args:
+        checkpoint: file of a run.
+        side: which of its two; with a joint vocabulary they are the same.
+    """
+
+    needs_training = False
+
+    def __init__(self, checkpoint: str, side: Literal["src", "tgt"] = "src") -> None:
+        self.checkpoint = checkpoint
+        self.side = side
+
+    @cached_property
+    def _inner(self) -> Tokenizer:
+        frozen = frozen_tokenizers(self.checkpoint)
+        return thaw(frozen[self.side] or frozen["src"])
+
+    @property
+    def vocab_size(self) -> int:
+        return self._inner.vocab_size
+
+    def train(self, texts: Iterable[str]) -> None:
+        """There is nothing to learn."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._inner.encode(texts)
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        return self._inner.decode(ids)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        return self._inner.tokens(ids)
+
+    def state(self) -> str:
+        return json.dumps({"options": self.options(), "inner": freeze(self._inner)})
+
+    @classmethod
+    def load(cls, state: str) -> Self:
+        content = json.loads(state)
+        tokenizer = cls(**content["options"])
+        tokenizer._inner = thaw(content["inner"])
+        return tokenizer
+
+
+def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
+    """``src`` and ``tgt`` (None when joint) as ``freeze`` made them.
+
+    Raises:
+        UserError: no such file, or not a checkpoint of ours.
+    """
+    if not Path(checkpoint).is_file():
+        raise UserError(f"{checkpoint}: no such checkpoint")
+    try:
+        content = torch.load(checkpoint, map_location="meta", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{checkpoint}: not a checkpoint ({str(error).splitlines()[0]})") from error
+    states = [part["tokenizers"] for part in content.values() if isinstance(part, dict) and "tokenizers" in part]
+    if not states:
+        raise UserError(f"{checkpoint}: it holds no tokenizers; give a checkpoint that s2s_lightning fit has written")
+    frozen: dict[str, Any] = states[0]
+    return frozen

@@ -1,0 +1,141 @@
+"""Tokenizers that look symbols up in a list: characters, words, ready-made tokens. Bytes need no list."""
+
+import json
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+from tokenizers.pre_tokenizers import Whitespace
+
+from s2s_lightning import UNK
+from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer
+from s2s_lightning.data.tokenizers.text import Normalization, Reading
+
+
+class SymbolTokenizer(Tokenizer):
+    """One id for each symbol seen in training, UNK for all others. A subclass says what a symbol is.
+
+    Args:
+        vocab_size: the most ids, the four special ones included, frequent symbols first; null keeps all.
+        min_frequency: symbols seen less often become UNK.
+        lowercase: read the text in lower case; references stay as they are.
+        normalization: Unicode form in which the text is read.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int | None = None,
+        min_frequency: int = 1,
+        lowercase: bool = False,
+        normalization: Normalization = "none",
+    ) -> None:
+        self._options = {
+            "vocab_size": vocab_size,
+            "min_frequency": min_frequency,
+            "lowercase": lowercase,
+            "normalization": normalization,
+        }
+        self._most = None if vocab_size is None else max(0, vocab_size - len(SPECIALS))
+        self._min_frequency = min_frequency
+        self._read = Reading(lowercase, normalization)
+        self._index([])
+
+    @abstractmethod
+    def split(self, text: str) -> Sequence[str]:
+        """The symbols of a text."""
+
+    @abstractmethod
+    def join(self, symbols: Sequence[str]) -> str:
+        """The text of symbols."""
+
+    def _index(self, symbols: list[str]) -> None:
+        self._symbols = [*SPECIALS, *symbols]
+        self._ids = {symbol: i for i, symbol in enumerate(symbols, len(SPECIALS))}
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._symbols)
+
+    def train(self, texts: Iterable[str]) -> None:
+        counts = Counter(symbol for text in texts for symbol in self.split(self._read(text)))
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        self._index([symbol for symbol, count in ranked if count >= self._min_frequency][: self._most])
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[self._ids.get(symbol, UNK) for symbol in self.split(self._read(text))] for text in texts]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        return [self.join([self._symbols[i] for i in row if i >= UNK]) for row in ids]
+
+    def options(self) -> dict[str, Any]:
+        return self._options
+
+    def state(self) -> str:
+        return json.dumps({"options": self._options, "symbols": self._symbols[len(SPECIALS) :]})
+
+    @classmethod
+    def load(cls, state: str) -> Self:
+        content = json.loads(state)
+        tokenizer = cls(**content["options"])
+        tokenizer._index(content["symbols"])
+        return tokenizer
+
+
+class Characters(SymbolTokenizer):
+    """One id for each Unicode code point: lossless for the symbols seen in training."""
+
+    def split(self, text: str) -> Sequence[str]:
+        return text
+
+    def join(self, symbols: Sequence[str]) -> str:
+        return "".join(symbols)
+
+
+class Pretokenized(SymbolTokenizer):
+    """Tokens as the text has them, between white space: phonemes, actions, the output of another tokenizer."""
+
+    def split(self, text: str) -> Sequence[str]:
+        return text.split()
+
+    def join(self, symbols: Sequence[str]) -> str:
+        return " ".join(symbols)
+
+
+class Word(SymbolTokenizer):
+    """Words and marks of punctuation, joined by spaces again: lossless up to white space, for words seen."""
+
+    _cut = Whitespace()
+
+    def split(self, text: str) -> Sequence[str]:
+        return [piece for piece, _ in self._cut.pre_tokenize_str(text)]
+
+    def join(self, symbols: Sequence[str]) -> str:
+        return " ".join(symbols)
+
+
+class Bytes(Tokenizer):
+    """The 256 bytes of UTF-8 (Xue et al., 2022, ByT5, arXiv:2105.13626): lossless, and nothing is unknown."""
+
+    needs_training = False
+
+    @property
+    def vocab_size(self) -> int:
+        return len(SPECIALS) + 256
+
+    def train(self, texts: Iterable[str]) -> None:
+        """There is nothing to learn."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[byte + len(SPECIALS) for byte in text.encode()] for text in texts]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        rows = (bytes(i - len(SPECIALS) for i in row if i >= len(SPECIALS)) for row in ids)
+        return [row.decode(errors="replace") for row in rows]
+
+    def state(self) -> str:
+        return ""
+
+    @classmethod
+    def load(cls, state: str) -> Self:
+        return cls()

@@ -1,0 +1,67 @@
+"""The one or two tokenizers of a run: trained once, cached by what they were trained on, carried in checkpoints."""
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from s2s_lightning.data.cache import FORMAT, cached, digest
+from s2s_lightning.data.corpora import Corpus
+from s2s_lightning.data.progress import progress
+from s2s_lightning.data.tokenizers import Tokenizer, freeze, thaw
+from s2s_lightning.errors import UserError
+
+Side = Literal["src", "tgt", "both"]
+
+
+class Tokenizers(NamedTuple):
+    """``tgt`` is None when one vocabulary serves both sides."""
+
+    src: Tokenizer
+    tgt: Tokenizer | None
+
+    @property
+    def target(self) -> Tokenizer:
+        """The tokenizer of the target side."""
+        return self.src if self.tgt is None else self.tgt
+
+    def state(self) -> dict[str, Any]:
+        """Strings alone, so that a checkpoint loads with ``weights_only=True``."""
+        return {"src": freeze(self.src), "tgt": None if self.tgt is None else freeze(self.tgt)}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Tokenizers":
+        return cls(thaw(state["src"]), None if state["tgt"] is None else thaw(state["tgt"]))
+
+    def trained(self, corpus: Corpus, root: Path) -> "Tokenizers":
+        """Both, trained on the training split, or read from the cache below ``root``."""
+        if self.tgt is None:
+            return Tokenizers(_trained(self.src, corpus, "both", root), None)
+        return Tokenizers(_trained(self.src, corpus, "src", root), _trained(self.tgt, corpus, "tgt", root))
+
+
+def _trained(tokenizer: Tokenizer, corpus: Corpus, side: Side, root: Path) -> Tokenizer:
+    if not tokenizer.needs_training:
+        return tokenizer
+    if not corpus.has("train"):
+        raise UserError(
+            f"{type(tokenizer).__name__} learns its vocabulary from a training split, and {type(corpus).__name__} "
+            "has none; give one, or a checkpoint's tokenizers by --data.tokenizers_from"
+        )
+    key = digest(FORMAT, tokenizer.spec(), side, corpus.fingerprint("train"))
+    path = cached(root / "tokenizers" / f"{key}.json", partial(_train, tokenizer, _texts(corpus, side)))
+    return thaw(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _train(tokenizer: Tokenizer, texts: Iterable[str], path: Path) -> None:
+    tokenizer.train(progress(texts, f"Training {type(tokenizer).__name__}", "texts"))
+    path.write_text(json.dumps(freeze(tokenizer)), encoding="utf-8")
+
+
+def _texts(corpus: Corpus, side: Side) -> Iterator[str]:
+    for pair in corpus.read("train"):
+        if side != "tgt":
+            yield pair.src
+        if side != "src":
+            yield from pair.refs

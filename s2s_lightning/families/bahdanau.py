@@ -1,0 +1,160 @@
+"""GRU encoder-decoder whose decoder looks for the source within each step (Bahdanau et al., 2015).
+
+Shape letters: B batch, S source, T target, E embedding, D memory, H decoder, A inside of the score, M maxout.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, State, Tie, assemble
+from s2s_lightning.families.rnn import RecurrentEncoder
+from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.nn.alignment import AdditiveScore, align
+from s2s_lightning.nn.bridge import Bridge
+from s2s_lightning.nn.dropout import Dropout
+
+
+class AttentionContext(NamedTuple):
+    """The source as attention needs it: keys (B, S, A), values (B, S, D), padding (B, S)."""
+
+    keys: Tensor
+    values: Tensor
+    padding: Tensor
+
+
+class BahdanauDecoder(Decoder):
+    """A GRU whose last state looks for a context that then enters its gates (A.1.2, A.2.2).
+
+    c_i = sum_j softmax_j(v . tanh(W s_{i-1} + U h_j)) h_j
+    s_i = GRU(s_{i-1}, [y_{i-1}; c_i]), with the reset gate before the product: tanh(W y + C c + U (r * s))
+    hidden = maxout(U_o s_i + V_o y_{i-1} + C_o c_i), pairs of which the greater is kept
+
+    The maxout reads s_i, as in eq. 4; the formula in A.2.2 has s_{i-1}. Outside of the loop over time stand the keys,
+    the embeddings' products and the maxout.
+
+    Args:
+        d_embedding: width E of the target embedding.
+        d_model: width H of the GRU.
+        d_score: width A inside the score.
+        d_maxout: width M of the output.
+        d_memory: width D of the encoder's states.
+        summary_shape: (L, D') of the encoder's summary.
+        dropout: probability, on the embeddings and on the output.
+    """
+
+    def __init__(
+        self,
+        d_embedding: int,
+        d_model: int,
+        *,
+        d_score: int,
+        d_maxout: int,
+        d_memory: int,
+        summary_shape: tuple[int, int],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.bridge = Bridge(summary_shape, (1, d_model))
+        self.score = AdditiveScore(d_model, d_memory, d_score)
+        self.embedding = nn.Linear(d_embedding, 3 * d_model)  # of update gate, reset gate, candidate
+        self.context = nn.Linear(d_memory, 3 * d_model, bias=False)
+        self.gates = nn.Linear(d_model, 2 * d_model, bias=False)
+        self.candidate = nn.Linear(d_model, d_model, bias=False)
+        self.maxout = nn.Linear(d_model + d_embedding + d_memory, 2 * d_maxout)
+        self.dropout = Dropout(dropout)
+        self.d_out = d_maxout
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier, gate by gate; recurrent matrices orthogonal (B.1); biases 0."""
+        for gate in (*self.embedding.weight.chunk(3), *self.context.weight.chunk(3)):
+            nn.init.xavier_uniform_(gate.detach())
+        for gate in (*self.gates.weight.chunk(2), self.candidate.weight):
+            nn.init.orthogonal_(gate.detach())
+        nn.init.xavier_uniform_(self.maxout.weight)
+        nn.init.zeros_(self.embedding.bias)
+        nn.init.zeros_(self.maxout.bias)
+
+    def start(self, memory: Memory) -> State:
+        context = AttentionContext(self.score.keys(memory.states), memory.values, memory.padding)
+        return State(context, self.bridge(memory.summary).squeeze(1))
+
+    def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
+        y, s = self.dropout(y), state.carry
+        steps, contexts, weights = [], [], []
+        for products in self.embedding(y).unbind(1):  # T of (B, 3H)
+            aligned = align(self.score(s.unsqueeze(1), state.context.keys), state.context.padding)
+            c = (aligned @ state.context.values).squeeze(1)
+            s = self.gru(products, c, s)
+            steps.append(s)
+            contexts.append(c)
+            weights.append(aligned)
+        pairs = self.maxout(torch.cat([torch.stack(steps, 1), y, torch.stack(contexts, 1)], -1))
+        hidden = self.dropout(torch.maximum(*pairs.chunk(2, -1)))
+        attention = torch.cat(weights, 1)[:, None, None] if need_weights else None
+        return DecoderOutput(hidden, State(state.context, s), attention)
+
+    def gru(self, products: Tensor, c: Tensor, s: Tensor) -> Tensor:
+        """One step: products (B, 3H) of the embedding, context c (B, D), state s (B, H) -> the next state (B, H)."""
+        inputs = torch.addmm(products, c, self.context.weight.t())
+        for_gates, for_candidate = inputs.tensor_split([2 * s.shape[1]], 1)
+        update, reset = torch.addmm(for_gates, s, self.gates.weight.t()).sigmoid().chunk(2, 1)
+        candidate = torch.addmm(for_candidate, reset * s, self.candidate.weight.t()).tanh()
+        return s + update * (candidate - s)
+
+
+class Bahdanau(Seq2SeqModule):
+    """RNNsearch: bidirectional GRU encoder, additive attention inside the decoder's step (2015, arXiv:1409.0473).
+
+    The encoder is torch's GRU, whose reset gate acts after the matrix product; the decoder computes the paper's, before
+    it. The first state is made of the last states of both directions, in the paper of the backward one's alone.
+
+    Initialisation: embeddings N(0, 1/E), recurrent matrices orthogonal, all others Xavier, biases 0.
+
+    Args:
+        src_vocab_size: source tokens, or tokens of both sides when joint.
+        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        d_embedding: width of the embeddings (paper: 620).
+        d_model: width of the decoder, and of each direction of the encoder (paper: 1000).
+        d_score: width inside the attention's tanh (paper: 1000).
+        d_maxout: width of the readout's maxout layer (paper: 500).
+        num_layers: layers of the encoder (paper: 1); the decoder has one.
+        dropout: probability, on embeddings, between the encoder's layers and on the maxout layer (paper: 0).
+        tie_embeddings: what shares one matrix: "all", "readout" or "none"; the first two need d_embedding = d_maxout.
+    """
+
+    def __init__(
+        self,
+        src_vocab_size: int,
+        tgt_vocab_size: int | None = None,
+        *,
+        d_embedding: int = 256,
+        d_model: int = 256,
+        d_score: int = 256,
+        d_maxout: int = 256,
+        num_layers: int = 1,
+        dropout: float = 0.2,
+        tie_embeddings: Tie = "none",
+    ) -> None:
+        encoder = RecurrentEncoder("gru", d_embedding, 2 * d_model, num_layers, direction="both", dropout=dropout)
+        decoder = BahdanauDecoder(
+            d_embedding,
+            d_model,
+            d_score=d_score,
+            d_maxout=d_maxout,
+            d_memory=encoder.d_out,
+            summary_shape=encoder.summary_shape,
+            dropout=dropout,
+        )
+        super().__init__(
+            assemble(
+                encoder,
+                decoder,
+                src_vocab_size=src_vocab_size,
+                tgt_vocab_size=tgt_vocab_size,
+                d_embedding=d_embedding,
+                tie_embeddings=tie_embeddings,
+            )
+        )

@@ -1,0 +1,221 @@
+"""Recurrent encoder-decoders with one fixed context vector and no attention: RNN, LSTM and GRU."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, State, Tie, assemble
+from s2s_lightning.errors import UserError
+from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.nn.bridge import Bridge, bridge
+from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.recurrence import Cell, Recurrence
+
+Direction = Literal["forward", "backward", "both"]
+"""How a source is read: "backward" is Sutskever's reversed source, "both" a bidirectional stack."""
+
+
+class RecurrentEncoder(Encoder):
+    """A stack of recurrent layers; its summary is their last state, h of each layer and then c of each for an LSTM.
+
+    Args:
+        cell: "rnn", "gru" or "lstm".
+        d_embedding: width E of the source embedding.
+        d_model: width D of the states, both directions together.
+        num_layers: layers.
+        direction: how the source is read; the states stand at the positions of the source in each case.
+        dropout: probability, on the embeddings and between the layers.
+
+    Raises:
+        UserError: two directions have to share an odd d_model.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        d_embedding: int,
+        d_model: int,
+        num_layers: int,
+        *,
+        direction: Direction,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        both = direction == "both"
+        if both and d_model % 2:
+            raise UserError(f"d_model={d_model} cannot be halved between two directions: make it even")
+        self.recurrence = Recurrence(cell, d_embedding, d_model, num_layers, dropout=dropout, bidirectional=both)
+        self.reverse = direction == "backward"
+        self.dropout = Dropout(dropout)
+        self.d_out = d_model
+        self.summary_shape = self.recurrence.state_shape
+
+    def forward(self, x: Tensor, padding: Tensor) -> Memory:
+        x = self.dropout(x)
+        if self.reverse:
+            x = reverse_rows(x, padding)
+        states, summary = self.recurrence.read(x, padding)
+        if self.reverse:
+            states = reverse_rows(states, padding)
+        return Memory(states, states, padding, summary)
+
+
+def reverse_rows(x: Tensor, padding: Tensor) -> Tensor:
+    """The real part of each row back to front, its padding where it was: x (B, S, D), padding (B, S)."""
+    lengths = (~padding).sum(1, keepdim=True)
+    position = torch.arange(x.shape[1], device=x.device)
+    source = torch.where(padding, position, lengths - 1 - position)
+    return x.take_along_dim(source.unsqueeze(-1), 1)
+
+
+class FixedContextDecoder(Decoder):
+    """Starts from the source's summary and sees nothing else of it (Sutskever et al., 2014, arXiv:1409.3215).
+
+    Args:
+        cell: "rnn", "gru" or "lstm".
+        d_embedding: width E of the target embedding.
+        d_model: width H of the layers.
+        num_layers: layers.
+        summary_shape: (L, D') of the encoder's summary.
+        dropout: probability, on the embeddings, between the layers and on the output.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        d_embedding: int,
+        d_model: int,
+        num_layers: int,
+        *,
+        summary_shape: tuple[int, int],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.recurrence = Recurrence(cell, d_embedding, d_model, num_layers, dropout=dropout)
+        self.bridge = bridge(summary_shape, self.recurrence.state_shape)
+        self.dropout = Dropout(dropout)
+        self.d_out = d_model
+
+    def start(self, memory: Memory) -> State:
+        return State(None, self.bridge(memory.summary))
+
+    def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
+        hidden, carry = self.recurrence(self.dropout(y), state.carry)
+        return DecoderOutput(self.dropout(hidden), State(state.context, carry))
+
+
+class FedContextDecoder(FixedContextDecoder):
+    """Reads the context vector again at every step (Cho et al., 2014, 2.2, arXiv:1406.1078).
+
+    c = tanh(V summary) enters each step beside the embedding, and is the first state: as it is with one layer,
+    otherwise by tanh(V' c). The paper's readout, which sees c and the embedding once more, is left out.
+
+    Args:
+        cell: "rnn", "gru" or "lstm".
+        d_embedding: width E of the target embedding.
+        d_model: width H of the layers, and of c.
+        num_layers: layers.
+        summary_shape: (L, D') of the encoder's summary.
+        dropout: probability, on the embeddings and c, between the layers and on the output.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        d_embedding: int,
+        d_model: int,
+        num_layers: int,
+        *,
+        summary_shape: tuple[int, int],
+        dropout: float,
+    ) -> None:
+        super().__init__(cell, d_embedding + d_model, d_model, num_layers, summary_shape=(1, d_model), dropout=dropout)
+        self.context = Bridge(summary_shape, (1, d_model))
+
+    def start(self, memory: Memory) -> State:
+        context = self.context(memory.summary)  # (B, 1, H)
+        return State(context, self.bridge(context))
+
+    def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
+        fed = state.context.expand(-1, y.shape[1], -1)
+        return super().forward(torch.cat([y, fed], -1), state)
+
+
+class FixedContext(Seq2SeqModule):
+    """An encoder, one fixed vector, a decoder: what RNN, LSTM and GRU share.
+
+    Initialisation: embeddings N(0, 1/E), input matrices Xavier, recurrent ones orthogonal, biases 0 but for an LSTM's
+    forget gate, which starts at 1.
+
+    Args:
+        src_vocab_size: source tokens, or tokens of both sides when joint.
+        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        d_embedding: width of the embeddings.
+        d_model: width of the hidden states; a bidirectional encoder has half of it in each direction.
+        num_layers: layers of the encoder, and of the decoder.
+        direction: how the source is read: "forward", "backward" (the reversed source of Sutskever et al., 2014, 3.3)
+            or "both".
+        dropout: probability, on embeddings, between layers and on the decoder's output (Zaremba et al., 2014,
+            arXiv:1409.2329).
+        tie_embeddings: what shares one matrix: "all", "readout" or "none"; the first two need d_embedding = d_model.
+    """
+
+    cell: ClassVar[Cell]
+    decoder: ClassVar[type[FixedContextDecoder]] = FixedContextDecoder
+
+    def __init__(
+        self,
+        src_vocab_size: int,
+        tgt_vocab_size: int | None = None,
+        *,
+        d_embedding: int = 256,
+        d_model: int = 256,
+        num_layers: int = 2,
+        direction: Direction = "forward",
+        dropout: float = 0.2,
+        tie_embeddings: Tie = "none",
+    ) -> None:
+        encoder = RecurrentEncoder(self.cell, d_embedding, d_model, num_layers, direction=direction, dropout=dropout)
+        decoder = self.decoder(
+            self.cell, d_embedding, d_model, num_layers, summary_shape=encoder.summary_shape, dropout=dropout
+        )
+        super().__init__(
+            assemble(
+                encoder,
+                decoder,
+                src_vocab_size=src_vocab_size,
+                tgt_vocab_size=tgt_vocab_size,
+                d_embedding=d_embedding,
+                tie_embeddings=tie_embeddings,
+            )
+        )
+
+
+class RNN(FixedContext):
+    """Elman's network (1990, doi:10.1207/s15516709cog1402_1) as an encoder-decoder: h_t = tanh(W x_t + U h_{t-1} + b).
+
+    The last states of the encoder start the decoder (Sutskever et al., 2014, arXiv:1409.3215).
+    """
+
+    cell = "rnn"
+
+
+class LSTM(FixedContext):
+    """LSTM encoder-decoder (Sutskever et al., 2014, arXiv:1409.3215).
+
+    The last h and c of each layer of the encoder start the decoder.
+    """
+
+    cell = "lstm"
+
+
+class GRU(FixedContext):
+    """GRU encoder-decoder whose fixed vector enters every step of the decoder (Cho et al., 2014, arXiv:1406.1078).
+
+    The reset gate acts after the matrix product, as in torch and cuDNN, n = tanh(W x + r * (U h)); in the paper before
+    it, n = tanh(W x + U (r * h)).
+    """
+
+    cell = "gru"
+    decoder = FedContextDecoder

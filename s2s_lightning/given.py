@@ -1,0 +1,53 @@
+"""What the arguments say before they are parsed: which files they name decides how they are parsed."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from s2s_lightning.errors import UserError
+from s2s_lightning.suggest import did_you_mean
+
+NAMED = ("ckpt_path", "init_from", "model")
+
+
+def given(args: Sequence[str]) -> dict[str, Any]:
+    """The top level of the configuration files, later ones over earlier ones, and ``NAMED`` options over them.
+
+    Raises:
+        UserError: a file is missing, or is no YAML mapping.
+    """
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("-c", "--config", action="append", nargs="?", default=[])
+    for name in NAMED:
+        options.add_argument(f"--{name}", nargs="?")
+    known = vars(options.parse_known_args(args)[0])
+    config: dict[str, Any] = {}
+    for source in filter(None, known["config"]):
+        config.update(mapping(source))
+    return config | {name: known[name] for name in NAMED if known[name] is not None}
+
+
+def config_files(args: Sequence[str]) -> list[Path]:
+    """The configuration files in the order in which they are given."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("-c", "--config", action="append", nargs="?", default=[])
+    return [Path(source) for source in filter(None, options.parse_known_args(args)[0].config) if Path(source).is_file()]
+
+
+def mapping(source: str) -> dict[str, Any]:
+    """The YAML mapping in a file, or in the string itself."""
+    path = Path(source)
+    is_file = path.is_file()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8") if is_file else source)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source} is not valid YAML: {error}") from error
+    if isinstance(content, dict):
+        return content
+    if is_file:
+        raise UserError(f"{source} must map keys to values, but says {str(content)!r}")
+    siblings = [str(sibling) for sibling in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    raise UserError(f"there is no configuration file {source}{did_you_mean(source, siblings)}")

@@ -1,0 +1,109 @@
+"""Which source positions a decoder's state looks at: scores and their softmax.
+
+Shape letters: B batch, S source, T target, D memory, Q query, A inside of a score.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from s2s_lightning.errors import UserError
+
+
+class Score(nn.Module, ABC):
+    """How well queries fit source positions. What depends on the source alone is computed once, by ``keys``."""
+
+    @abstractmethod
+    def keys(self, states: Tensor) -> Tensor:
+        """Projected states, once a source: (B, S, D) -> (B, S, A)."""
+
+    @abstractmethod
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Query (B, T, Q), keys (B, S, A) -> scores (B, T, S)."""
+
+
+class DotScore(Score):
+    """score(q, k) = q . k (Luong et al., 2015, eq. 8, arXiv:1508.04025).
+
+    Args:
+        d_query: width of the queries.
+        d_memory: width of the encoder's states.
+
+    Raises:
+        UserError: the widths differ.
+    """
+
+    def __init__(self, d_query: int, d_memory: int) -> None:
+        super().__init__()
+        if d_query != d_memory:
+            raise UserError(
+                f"score=dot needs a decoder as wide as the encoder's states, but {d_query} != {d_memory}: "
+                "make them equal or set score to general"
+            )
+
+    def keys(self, states: Tensor) -> Tensor:
+        return states
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        return query @ keys.mT
+
+
+class GeneralScore(Score):
+    """score(q, k) = q . W k (Luong et al., 2015, eq. 8, arXiv:1508.04025).
+
+    Args:
+        d_query: width of the queries.
+        d_memory: width of the encoder's states.
+    """
+
+    def __init__(self, d_query: int, d_memory: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(d_memory, d_query, bias=False)
+        nn.init.xavier_uniform_(self.key.weight)
+
+    def keys(self, states: Tensor) -> Tensor:
+        projected: Tensor = self.key(states)
+        return projected
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        return query @ keys.mT
+
+
+class AdditiveScore(Score):
+    """score(q, k) = v . tanh(W q + U k) (Bahdanau et al., 2015, A.1.2, arXiv:1409.0473).
+
+    Luong's "concat", v . tanh(W [q; k]), is the same function. It makes (B, T, S, A) numbers.
+
+    Args:
+        d_query: width of the queries.
+        d_memory: width of the encoder's states.
+        d_score: width A inside the tanh, by default that of the queries.
+    """
+
+    def __init__(self, d_query: int, d_memory: int, d_score: int | None = None) -> None:
+        super().__init__()
+        d_score = d_score or d_query
+        self.query = nn.Linear(d_query, d_score, bias=False)
+        self.key = nn.Linear(d_memory, d_score, bias=False)
+        self.v = nn.Parameter(torch.empty(d_score))
+        nn.init.xavier_uniform_(self.query.weight)
+        nn.init.xavier_uniform_(self.key.weight)
+        nn.init.normal_(self.v, std=d_score**-0.5)
+
+    def keys(self, states: Tensor) -> Tensor:
+        projected: Tensor = self.key(states)
+        return projected
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        projected: Tensor = self.query(query)
+        return (projected.unsqueeze(2) + keys.unsqueeze(1)).tanh() @ self.v
+
+
+def align(scores: Tensor, padding: Tensor) -> Tensor:
+    """Softmax over the real source positions: scores (B, T, S), padding (B, S) -> weights (B, T, S), 0 at padding.
+
+    A row that is all padding, which no batch has, would give equal weights and not NaN.
+    """
+    lowest = torch.finfo(scores.dtype).min
+    return scores.masked_fill(padding.unsqueeze(1), lowest).softmax(-1)

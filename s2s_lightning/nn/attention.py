@@ -1,0 +1,156 @@
+"""Multi-head attention (Vaswani et al., 2017, 3.2, arXiv:1706.03762). Keys and values are given and returned.
+
+Shape letter: d = D / H width of a head. On a CPU the fused kernel is 1.5 times as fast in training as explicit products
+(B 290, T 14, d 32), but slower for a single query, and it has no dropout: those cases take the explicit products.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.positions import Rotation, rotate
+
+MASKED = -3e4
+"""Added to a score, leaves a weight of exactly 0. Finite, so that a fully masked row is no NaN; half types hold it."""
+
+
+class KeyValue(NamedTuple):
+    """Projected keys and values (B, H, S, d)."""
+
+    keys: Tensor
+    values: Tensor
+
+    def append(self, new: "KeyValue") -> "KeyValue":
+        """Both, one after the other; this one is not changed."""
+        if self.keys.shape[2] == 0:
+            return new  # teacher forcing: nothing to copy
+        return KeyValue(torch.cat((self.keys, new.keys), 2), torch.cat((self.values, new.values), 2))
+
+
+def padding_bias(padding: Tensor, dtype: torch.dtype) -> Tensor:
+    """What hides keys at padding (B, S), True at padding: (B, 1, 1, S) to add to scores."""
+    return padding.to(dtype)[:, None, None] * MASKED
+
+
+def causal_bias(queries: int, keys: int, like: Tensor) -> Tensor:
+    """What hides later keys from each of the last ``queries`` of ``keys`` positions: (queries, keys)."""
+    bias = torch.full((queries, keys), MASKED, dtype=like.dtype, device=like.device)
+    return bias.triu_(keys - queries + 1)
+
+
+def explicit_attention(
+    q: Tensor, kv: KeyValue, bias: Tensor | None = None, dropout: Dropout | None = None
+) -> tuple[Tensor, Tensor]:
+    """softmax(q k^T / sqrt(d) + bias) v by plain products: the mean of v (B, H, T, d), the weights (B, H, T, S)."""
+    scores = (q / math.sqrt(q.shape[-1])) @ kv.keys.transpose(-1, -2)
+    weights = (scores if bias is None else scores + bias).softmax(-1)
+    dropped = weights if dropout is None else dropout(weights)
+    return dropped @ kv.values, weights
+
+
+def fused_attention(q: Tensor, kv: KeyValue, bias: Tensor | None = None) -> Tensor:
+    """The same mean of the values, in one kernel."""
+    return F.scaled_dot_product_attention(q, *kv, attn_mask=bias if bias is None else bias.to(q.dtype))
+
+
+class _Attention(nn.Module):
+    """What the kinds of attention share: heads, the output projection, and which way to compute.
+
+    Args:
+        d_model: D of input and output, a multiple of num_heads.
+        num_heads: H.
+        dropout: on the attention weights.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        assert d_model % num_heads == 0
+        self.num_heads = num_heads
+        self.output = nn.Linear(d_model, d_model)
+        self.dropout = Dropout(dropout)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, H, T, d), a view of it."""
+        batch, length, width = x.shape
+        return x.view(batch, length, self.num_heads, width // self.num_heads).transpose(1, 2)
+
+    def _merge(self, heads: Tensor) -> Tensor:
+        """(B, H, T, d) -> (B, T, D)."""
+        y: Tensor = self.output(heads.transpose(1, 2).flatten(2))
+        return y
+
+    def _explicit_is_faster(self, q: Tensor) -> bool:
+        return q.shape[2] == 1 or (self.training and self.dropout.p > 0)
+
+    def _attend(self, q: Tensor, kv: KeyValue, bias: Tensor | None) -> Tensor:
+        if self._explicit_is_faster(q):
+            return explicit_attention(q, kv, bias, self.dropout)[0]
+        return fused_attention(q, kv, bias)
+
+
+class SelfAttention(_Attention):
+    """Each position reads all of its sequence."""
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(d_model, num_heads, dropout)
+        self.query_key_value = nn.Linear(d_model, 3 * d_model)
+
+    def forward(self, x: Tensor, bias: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """Of x (B, T, D), with the bias (B, 1, 1, T) of its padding."""
+        q, k, v = map(self._split, self.query_key_value(x).chunk(3, -1))
+        return self._merge(self._attend(rotate(q, rotation), KeyValue(rotate(k, rotation), v), bias))
+
+
+class CausalSelfAttention(_Attention):
+    """Each position reads itself and what came before, in this call and in earlier ones."""
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(d_model, num_heads, dropout)
+        self.query_key_value = nn.Linear(d_model, 3 * d_model)
+
+    def forward(self, x: Tensor, past: KeyValue, rotation: Rotation | None = None) -> tuple[Tensor, KeyValue]:
+        """Of x (B, T, D) after ``past`` (B, H, P, d): (B, T, D) and the past of the next call (B, H, P + T, d)."""
+        q, k, v = map(self._split, self.query_key_value(x).chunk(3, -1))
+        kv = past.append(KeyValue(rotate(k, rotation), v))
+        return self._merge(self._attend_back(rotate(q, rotation), kv)), kv
+
+    def _attend_back(self, q: Tensor, kv: KeyValue) -> Tensor:
+        queries, keys = q.shape[2], kv.keys.shape[2]
+        if queries == keys and not self._explicit_is_faster(q):
+            return F.scaled_dot_product_attention(q, *kv, is_causal=True)  # without reading a mask: 1.2 times as fast
+        return self._attend(q, kv, None if queries == 1 else causal_bias(queries, keys, q))
+
+
+class CrossAttention(_Attention):
+    """Each target position reads the source, whose keys and values are projected once.
+
+    Args:
+        d_model: D of input and output, a multiple of num_heads.
+        d_memory: D' of the encoder's states.
+        num_heads: H.
+        dropout: on the attention weights.
+    """
+
+    def __init__(self, d_model: int, d_memory: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(d_model, num_heads, dropout)
+        self.query = nn.Linear(d_model, d_model)
+        self.key = nn.Linear(d_memory, d_model)
+        self.value = nn.Linear(d_memory, d_model)
+
+    def project(self, states: Tensor, values: Tensor) -> KeyValue:
+        """Keys of states (B, S, D'), values of values (B, S, D')."""
+        return KeyValue(self._split(self.key(states)), self._split(self.value(values)))
+
+    def forward(
+        self, x: Tensor, kv: KeyValue, bias: Tensor, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Of x (B, T, D): (B, T, D) and, if asked for, the weights (B, H, T, S) before dropout."""
+        q = self._split(self.query(x))
+        if not need_weights:
+            return self._merge(self._attend(q, kv, bias)), None
+        mean, weights = explicit_attention(q, kv, bias, self.dropout)
+        return self._merge(mean), weights

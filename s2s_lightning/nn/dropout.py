@@ -1,0 +1,36 @@
+"""Dropout whose mask is cheap on a CPU."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEVELS = 2**16
+
+
+class Dropout(nn.Dropout):
+    """Dropout (Srivastava et al., 2014, JMLR 15): zero with probability p, else x / (1 - p), in training alone.
+
+    On a CPU the mask is made of 16 random bits an element, so that p is rounded to a multiple of 2^-16; the scale
+    follows it, so that the expectation is exact. ``F.dropout`` takes 5 times as long there, in ``bernoulli_``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        return x * dropout_mask(x.shape, self.p, x.dtype)
+
+
+def dropout_mask(shape: Sequence[int], p: float, dtype: torch.dtype) -> Tensor:
+    """On the CPU: zeros and 1 / (1 - p), with p rounded to a multiple of 2^-16."""
+    mask = torch.empty(shape, dtype=dtype)
+    kept = round((1 - p) * LEVELS)
+    if kept == 0:
+        return mask.zero_()
+    words = torch.empty(-(-mask.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    levels = words.view(torch.int16)[: mask.numel()].view(mask.shape)
+    # The comparison writes floats itself: each product with a boolean mask would convert it again.
+    return torch.ge(levels, LEVELS // 2 - kept, out=mask).mul_(LEVELS / kept)

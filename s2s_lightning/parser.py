@@ -1,0 +1,230 @@
+"""jsonargparse's parser, whose errors are one line that names the key and suggests the right one.
+
+jsonargparse says what is wrong in nested, indented lines. ``explain`` reads them from the outside in: first the keys
+and classes on the way to the mistake, then the mistake.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pydoc import locate
+from typing import Any, NoReturn, get_args, get_origin
+
+import jsonargparse
+
+from s2s_lightning.errors import UserError
+from s2s_lightning.suggest import did_you_mean
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """A parser that raises UserError, and that takes no abbreviated option."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # a parser inside another one, which will explain
+            super().error(message, ex)
+        raise UserError(explain(message, self)) from ex
+
+
+def explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
+    """One line for a message of jsonargparse's; the message itself, squeezed, if it is of no known form."""
+    place = _Place(parser)
+    lines = message.splitlines()
+    for number, line in enumerate(lines):
+        place.follow(line, message)
+        for pattern, mistake in _MISTAKES.items():
+            if match := re.search(pattern, line):
+                return mistake(place, match, lines[number:])
+    return " ".join(message.split())
+
+
+@dataclass
+class _Place:
+    """How far into the configuration a message has got.
+
+    Attributes:
+        parser: of the whole command.
+        keys: on the way in.
+        owners: class paths on the way in; the last one's arguments are being read.
+        types: what the value may be, if it may be several things.
+    """
+
+    parser: jsonargparse.ArgumentParser
+    keys: list[str] = field(default_factory=list)
+    owners: list[str] = field(default_factory=list)
+    types: str | None = None
+
+    def follow(self, line: str, message: str) -> None:
+        """Go where a line leads."""
+        if match := re.search(r'Parser key "([^"]+)"', line):
+            self.keys.append(match[1])
+            self.types = None
+        if match := re.search(r"Problem with given class_path '([^']+)'", line):
+            self.owners.append(match[1])
+        if "a callable class: " in line and (match := re.search(r"class_path='([^']+)'", message)):
+            self.owners.append(match[1])
+        if match := re.search(r"Subtypes: \[(.*)\]", line):
+            self.types = match[1]
+
+    def option(self, key: str = "") -> str:
+        """The way to type the last key, or ``key`` below it."""
+        return "--" + ".".join([*self.keys, key] if key else self.keys)
+
+    def options(self) -> dict[str, Any]:
+        """The keys that can stand below this place, with their types."""
+        return class_options(self.owners[-1]) if self.owners else parser_options(self.parser)
+
+    def classes(self) -> dict[str, type]:
+        """What the last key can name: short names and classes."""
+        outer = class_options(self.owners[len(self.keys) - 2]) if len(self.keys) > 1 else parser_options(self.parser)
+        return {c.__name__: c for base in bases(outer.get(self.keys[-1])) for c in concrete_subclasses(base)}
+
+
+def parser_options(parser: jsonargparse.ArgumentParser) -> dict[str, Any]:
+    """Key -> type of each option of a parser."""
+    options = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+    return {key: hint for key, hint in options.items() if not key.endswith("help")}
+
+
+def class_options(class_path: str) -> dict[str, Any]:
+    """Argument -> type of a class."""
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(locate(class_path), fail_untyped=False)  # type: ignore[arg-type]
+    return parser_options(parser)
+
+
+def nested_options(parser: jsonargparse.ArgumentParser) -> list[str]:
+    """The options of a parser and of each class that can be named in it, the Trainer's aside, which are too many."""
+    options = parser_options(parser)
+    named = {
+        f"{key}.{argument}"
+        for key, hint in options.items()
+        if not key.startswith("trainer.")
+        for base in bases(hint)
+        for owner in concrete_subclasses(base)
+        for argument in inspect.signature(owner).parameters
+    }
+    return [*options, *sorted(named)]
+
+
+def bases(hint: Any) -> Iterator[type]:
+    """The classes in a type that can be subclassed: of a callable, those it returns."""
+    if get_origin(hint) is not None:
+        is_callable = get_origin(hint) is Callable or str(get_origin(hint)) == "<class 'collections.abc.Callable'>"
+        for argument in get_args(hint)[-1:] if is_callable else get_args(hint):
+            yield from bases(argument)
+    elif isinstance(hint, type) and hint.__module__ != "builtins":
+        yield hint
+
+
+def concrete_subclasses(base: type) -> Iterator[type]:
+    """All imported classes below ``base``, and itself, that a user can name."""
+    if not inspect.isabstract(base) and not base.__name__.startswith("_"):
+        yield base
+    for child in base.__subclasses__():
+        yield from concrete_subclasses(child)
+
+
+def _short(class_path: str) -> str:
+    return class_path.rsplit(".", 1)[-1]
+
+
+_VALUE = r"(?:Given|Got) value: (.*?)(?:\. Got value: .*)?$"
+
+_Mistake = Callable[[_Place, re.Match[str], list[str]], str]
+"""(where, what was recognised, the lines from there on) -> the one line."""
+
+
+def _unknown(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    key = ".".join(match.groups())
+    prefix = place.option() + "." if place.keys else "--"
+    if place.owners and inspect.isabstract(locate(place.owners[-1])):
+        return f"{prefix}{key} needs {place.option()} before it, one of {', '.join(place.classes())}"
+    owner = f" of {_short(place.owners[-1])}" if place.owners else ""
+    return f"{prefix}{key} is not an option{owner}{did_you_mean(key, place.options(), prefix)}"
+
+
+def _unrecognized(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    argument = match[1]
+    if argument.startswith("--"):
+        return f"{argument} is not an option{did_you_mean(argument[2:], nested_options(place.parser), '--')}"
+    hint = f": did you mean --config {argument}?" if argument.endswith((".yaml", ".yml")) else ""
+    return f"{argument!r} stands alone, but options begin with --{hint}"
+
+
+def _required(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    missing = [place.option(key) for key in match[1].split(", ")]
+    if missing == ["--model"]:
+        return "no model is given: add --config configs/<name>.yaml or --model <class>"
+    owner = _short(place.owners[-1]) + " needs" if place.owners else "missing:"
+    return f"{owner} {' and '.join(missing)}"
+
+
+def _unknown_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return _no_class(place, match[1])
+
+
+def _missing_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return _no_class(place, place.owners.pop())
+
+
+def _no_class(place: _Place, name: str) -> str:
+    names = sorted(place.classes())
+    hint = did_you_mean(_short(name), names) or f"; choose one of {', '.join(names)}, or a class path"
+    return f"{place.option()}={name} names no class{hint}"
+
+
+def _wrong_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    given = next(line.split("Given value: ")[1] for line in rest if "Given value: " in line)
+    name = re.search(r"'class_path': '([^']+)'", given)
+    return f"{place.option()}={name[1] if name else given} is no {match[1]}; choose one of {', '.join(place.classes())}"
+
+
+def _wrong_type(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    value = next(found[1] for found in (re.search(_VALUE, line) for line in rest) if found)
+    expected = place.types or match[1]
+    choices = re.findall(r"'(\w+)'", expected) if "Literal" in expected else []
+    return f"{place.option()}={value}: expected {_readable(expected)}{did_you_mean(value, choices)}"
+
+
+def _readable(types: str) -> str:
+    """``<class 'int'>, <class 'NoneType'>`` -> ``int or null``; ``typing.Literal['a', 'b']`` -> ``a or b``."""
+    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", types).replace("NoneType", "null")
+    types = re.sub(r"typing\.Literal\[([^\]]*)\]", r"\1", types).replace("'", "")
+    return types.replace(", ", " or ")
+
+
+def _no_file(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return f"{place.option()}: there is no file {match[1]}"
+
+
+def _bad_yaml(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return f"a configuration file is not valid YAML: {' '.join([match[1], *map(str.strip, rest[1:])])}"
+
+
+def _no_mapping(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return f"a configuration file maps keys to values, but this one says {match[1]!r}"
+
+
+def _bad_argument(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return f"{match[1]}: {match[2]}"
+
+
+_MISTAKES: dict[str, _Mistake] = {
+    r"Group '([^']+)' does not accept option '([^']+)'": _unknown,
+    r"Option '([^']+?)(?:\.class_path|\.init_args.*)?' is not accepted": _unknown,
+    r"unrecognized arguments: ([^\s=]+)": _unrecognized,
+    r"arguments are required: (.+)": _required,
+    r"Expected a dot import path string: (\S+)": _unknown_class,
+    r"module '[^']+' has no attribute|No module named": _missing_class,
+    r"does not correspond to a subclass of (\w+)": _wrong_class,
+    r"Expected an? (<class '[^']+'>|typing\.[^.]*?\]|[\w.\[\]]+)(?:\. Got value: .*)?$": _wrong_type,
+    r"File does not exist: '?([^']+)'?": _no_file,
+    r"Problems parsing config: (.*)": _bad_yaml,
+    r"Unexpected config: (.*)": _no_mapping,
+    r"^argument (\S+): (.*)": _bad_argument,
+}
+"""A pattern of one line of jsonargparse's -> what it means; the first that matches counts."""

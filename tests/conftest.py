@@ -1,0 +1,17 @@
+"""One thread a worker, so that the workers of pytest-xdist do not fight for the cores; one cache for the session."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the suite touches the user's own cache of prepared data; workers share one."""
+    root = tmp_path_factory.getbasetemp().parent / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("S2S_LIGHTNING_CACHE", str(root))
+        yield

@@ -1,0 +1,143 @@
+"""Luong's network against loops over its equations, and the laws over its variants."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from s2s_lightning.architecture import DecoderOutput, Memory
+from s2s_lightning.errors import UserError
+from s2s_lightning.families.luong import GlobalAttentionDecoder, InputFeedingDecoder, Luong
+from tests.families.recurrent import LENGTHS, assert_laws, source, target
+
+SIZES = {"d_embedding": 6, "d_model": 8}
+SCORES = ["dot", "general", "concat"]
+DECODERS = [GlobalAttentionDecoder, InputFeedingDecoder]
+
+
+@pytest.mark.parametrize(
+    ("score", "input_feeding", "direction", "num_layers"),
+    [
+        *itertools.product(SCORES, [True, False], ["both"], [2]),
+        ("dot", True, "backward", 1),
+        ("dot", False, "forward", 1),
+    ],
+)
+def test_laws(score: str, input_feeding: bool, direction: str, num_layers: int) -> None:
+    settings = {"score": score, "input_feeding": input_feeding, "direction": direction, "num_layers": num_layers}
+    assert_laws(Luong(11, 11, **SIZES, **settings).model)
+
+
+def decoder_and_memory(
+    kind: type[GlobalAttentionDecoder], score: str = "general"
+) -> tuple[GlobalAttentionDecoder, Memory]:
+    """A decoder of two layers on a random memory, in float64 and evaluation mode."""
+    shapes = {"d_memory": 8, "summary_shape": (4, 8)}
+    decoder = kind(6, 8, 2, **shapes, score=score, dropout=0.5).double().eval()
+    states, values = torch.randn(2, 3, 5, 8, dtype=torch.float64)
+    return decoder, Memory(states, values, source()[1], torch.randn(3, 4, 8, dtype=torch.float64))
+
+
+def score_of(decoder: GlobalAttentionDecoder, h: Tensor, state: Tensor) -> Tensor:
+    """Equation 8, for one decoder state and one source state (8,)."""
+    parameters = dict(decoder.score.named_parameters())
+    if not parameters:
+        return h @ state
+    if "v" not in parameters:
+        return h @ parameters["key.weight"] @ state
+    w = torch.cat([parameters["query.weight"], parameters["key.weight"]], 1)
+    return parameters["v"] @ torch.tanh(w @ torch.cat([h, state]))
+
+
+def row_by_the_equations(decoder: GlobalAttentionDecoder, memory: Memory, y: Tensor, row: int) -> tuple[Tensor, Tensor]:
+    """Attentional vectors (T, H) and weights (T, real source) of one sentence, by nn.LSTMCell and equations 5, 7, 8."""
+    cells = []
+    for w_input, w_recurrent, b_input, b_recurrent in decoder.recurrence.rnn.all_weights:
+        cell = nn.LSTMCell(w_input.shape[1], 8).double()
+        cell.load_state_dict(
+            {"weight_ih": w_input, "weight_hh": w_recurrent, "bias_ih": b_input, "bias_hh": b_recurrent}
+        )
+        cells.append(cell)
+    w_c = torch.cat([decoder.value.weight, decoder.query.weight], 1)
+    (h1, h2, c1, c2), fed = memory.summary[row], torch.zeros(8, dtype=torch.float64)
+    states, values = memory.states[row, : LENGTHS[row]], memory.values[row, : LENGTHS[row]]
+    vectors, weights = [], []
+    for y_t in y[row]:
+        x = torch.cat([y_t, fed]) if decoder.feeds_input else y_t
+        h1, c1 = cells[0](x, (h1, c1))
+        h2, c2 = cells[1](h1, (h2, c2))
+        weights.append(torch.stack([score_of(decoder, h2, state) for state in states]).softmax(0))
+        fed = torch.tanh(w_c @ torch.cat([weights[-1] @ values, h2]))
+        vectors.append(fed)
+    return torch.stack(vectors), torch.stack(weights)
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("kind", DECODERS)
+def test_vectors_and_weights_are_those_of_the_papers_equations(kind: type[GlobalAttentionDecoder], score: str) -> None:
+    decoder, memory = decoder_and_memory(kind, score)
+    y = torch.randn(3, 4, 6, dtype=torch.float64)
+    output = decoder(y, decoder.start(memory), need_weights=True)
+    for row, length in enumerate(LENGTHS):
+        vectors, weights = row_by_the_equations(decoder, memory, y, row)
+        torch.testing.assert_close(output.hidden[row], vectors, rtol=0, atol=1e-12)
+        torch.testing.assert_close(output.attention[row, 0, 0, :, :length], weights, rtol=0, atol=1e-12)
+
+
+def test_float32_is_near_the_equations_too() -> None:
+    decoder, memory = decoder_and_memory(InputFeedingDecoder)
+    y = torch.randn(3, 4, 6, dtype=torch.float64)
+    vectors, _ = row_by_the_equations(decoder, memory, y, 0)
+    single = decoder.float().start(
+        memory._replace(**{name: getattr(memory, name).float() for name in ("states", "values", "summary")})
+    )
+    torch.testing.assert_close(decoder(y.float(), single).hidden[0], vectors.float(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_attention_is_a_distribution_over_the_real_source(kind: type[GlobalAttentionDecoder]) -> None:
+    decoder, memory = decoder_and_memory(kind)
+    y = torch.randn(3, 4, 6, dtype=torch.float64)
+    attention = decoder(y, decoder.start(memory), need_weights=True).attention
+    assert attention.shape == (3, 1, 1, 4, 5)
+    assert not attention.masked_select(memory.padding[:, None, None, None]).any()
+    torch.testing.assert_close(attention.sum(-1), torch.ones(3, 1, 1, 4, dtype=torch.float64))
+    assert decoder(y, decoder.start(memory)).attention is None
+
+
+def test_without_input_feeding_a_step_does_not_see_the_attention_before_it() -> None:
+    """What tells the two decoders apart: a change of the values reaches the second step's LSTM only when it is fed."""
+
+    def weights(kind: type[GlobalAttentionDecoder], scale: float) -> DecoderOutput:
+        torch.manual_seed(0)
+        decoder, memory = decoder_and_memory(kind)
+        y = torch.randn(3, 2, 6, dtype=torch.float64)
+        return decoder(y, decoder.start(memory._replace(values=memory.values * scale)), need_weights=True).attention
+
+    assert torch.equal(weights(GlobalAttentionDecoder, 1.0), weights(GlobalAttentionDecoder, 2.0))
+    assert not torch.equal(weights(InputFeedingDecoder, 1.0)[..., 1, :], weights(InputFeedingDecoder, 2.0)[..., 1, :])
+
+
+def test_a_dot_score_of_unequal_widths_is_refused() -> None:
+    with pytest.raises(UserError, match="8 != 10"):
+        GlobalAttentionDecoder(6, 8, 1, d_memory=10, summary_shape=(1, 10), score="dot", dropout=0.0)
+
+
+@pytest.mark.parametrize("shape", [(1, 10), (4, 6), (3, 8)])
+def test_a_summary_of_any_shape_starts_the_decoder(shape: tuple[int, int]) -> None:
+    decoder = InputFeedingDecoder(6, 8, 2, d_memory=10, summary_shape=shape, score="general", dropout=0.0)
+    states = torch.randn(3, 5, 10)
+    state = decoder.start(Memory(states, states, source()[1], torch.randn(3, *shape)))
+    assert decoder(torch.randn(3, 2, 6), state).hidden.shape == (3, 2, 8)
+
+
+@pytest.mark.parametrize("input_feeding", [True, False])
+def test_bfloat16_autocast_trains(input_feeding: bool) -> None:
+    model = Luong(11, **SIZES, input_feeding=input_feeding).model.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        state = model.start(*source())
+        for piece in target().split([1, 5], 1):
+            log_probs, state, _ = model.step(piece, state)
+    log_probs.sum().backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())

@@ -1,0 +1,90 @@
+"""Metrics against sacreBLEU itself and against slow references."""
+
+import random
+from collections.abc import Sequence
+from operator import itemgetter
+
+import pytest
+import sacrebleu
+
+from s2s_lightning.metrics import ChrF, ErrorRates, Metric, SacreBLEU, Score, corpus_scores
+
+HYPOTHESES = ["the cat sat on the mat .", "", "a dog | barks", "Überraschung «hier»", "same words here today"]
+REFERENCES = [
+    ["the cat sat on a mat .", "a cat was sitting on the mat ."],
+    ["nothing was said"],
+    ["a dog barks", "the dog barks", "one dog is barking"],
+    ["Eine Überraschung «hier»"],
+    ["same words here today"],
+]
+STREAMS = [[refs[n] if n < len(refs) else None for refs in REFERENCES] for n in range(3)]
+
+
+def test_bleu_and_chrf_are_those_of_sacrebleu_to_the_digit() -> None:
+    scores = corpus_scores(HYPOTHESES, REFERENCES)
+    assert scores["bleu"].value == sacrebleu.corpus_bleu(HYPOTHESES, STREAMS).score
+    assert scores["chrf"].value == sacrebleu.corpus_chrf(HYPOTHESES, STREAMS).score
+
+
+def test_options_reach_sacrebleu_and_its_signature() -> None:
+    bleu = SacreBLEU(tokenize="char", lowercase=True)(HYPOTHESES, REFERENCES)["bleu"]
+    assert bleu.value == sacrebleu.corpus_bleu(HYPOTHESES, STREAMS, tokenize="char", lowercase=True).score
+    assert "tok:char" in bleu.signature
+    assert "case:lc" in bleu.signature
+    chrf = ChrF(word_order=2)(HYPOTHESES, REFERENCES)["chrf"]
+    assert chrf.value == sacrebleu.corpus_chrf(HYPOTHESES, STREAMS, word_order=2).score
+    assert "nw:2" in chrf.signature
+
+
+def test_the_signature_counts_the_references() -> None:
+    assert "nrefs:var" in corpus_scores(HYPOTHESES, REFERENCES)["bleu"].signature
+    assert "nrefs:1" in corpus_scores(["a"], [["a"]])["bleu"].signature
+
+
+def test_a_corpus_of_empty_hypotheses_scores_zero_and_every_token_wrong() -> None:
+    scores = {name: score.value for name, score in corpus_scores(["", ""], [["a b"], ["c"]]).items()}
+    assert scores["bleu"] == scores["chrf"] == scores["exact_match"] == 0
+    assert scores["token_error_rate"] == scores["sequence_error_rate"] == 100
+
+
+def slow_distance(left: Sequence[str], right: Sequence[str]) -> int:
+    """Levenshtein's recurrence over the whole table."""
+    table = [[i + j if i * j == 0 else 0 for j in range(len(right) + 1)] for i in range(len(left) + 1)]
+    for i, x in enumerate(left, 1):
+        for j, y in enumerate(right, 1):
+            table[i][j] = min(table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (x != y))
+    return table[-1][-1]
+
+
+def test_token_error_rate_is_the_edit_distance_to_the_closest_reference() -> None:
+    draw = random.Random(0)
+
+    def text() -> str:
+        return " ".join(draw.choices("abcd", k=draw.randrange(1, 8)))
+
+    hypotheses = [text() for _ in range(50)]
+    references = [[text() for _ in range(draw.randrange(1, 4))] for _ in range(50)]
+    closest = [
+        min(
+            ((slow_distance(hypothesis.split(), right.split()), len(right.split())) for right in refs),
+            key=itemgetter(0),
+        )
+        for hypothesis, refs in zip(hypotheses, references, strict=True)
+    ]
+    expected = 100 * sum(distance for distance, _ in closest) / sum(length for _, length in closest)
+    scores = ErrorRates()(hypotheses, references)
+    assert scores["token_error_rate"].value == pytest.approx(expected, abs=1e-12)
+    assert scores["sequence_error_rate"].value == 2 * sum(distance > 0 for distance, _ in closest)
+
+
+def test_any_reference_is_a_right_answer() -> None:
+    scores = ErrorRates()(["b", "b"], [["a", "b"], ["a", "c"]])
+    assert scores["exact_match"].value == 50
+
+
+def test_a_metric_of_the_user_stands_beside_the_others() -> None:
+    class Length(Metric):
+        def __call__(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Score]:
+            return {"length": Score(sum(map(len, hypotheses)))}
+
+    assert corpus_scores(["ab"], [["a"]], [ErrorRates(), Length()])["length"].value == 2

@@ -1,0 +1,42 @@
+"""The README is true: its commands run in the order in which they stand, its example of an architecture works."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.contract.test_network import (
+    test_any_split_of_the_target_gives_the_logits_of_one_call as any_split_gives_the_logits_of_one_call,
+)
+from tests.documents import ROOT, blocks, commands, type_in, workplace
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the README's own architecture in it, as its reader would save it."""
+    (example,) = [block for block in blocks("README.md", "python") if "class BagOfWords" in block]
+    (tmp_path / "bag_of_words.py").write_text(example)
+    (tmp_path / "bag_of_words.yaml").write_text(blocks("README.md", "yaml")[0])
+    return workplace(tmp_path, monkeypatch)
+
+
+def test_every_command_of_the_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = commands("README.md")
+    assert len(typed) >= 8
+    for command in typed:
+        type_in(command, monkeypatch)
+    (loading,) = [block for block in blocks("README.md", "python") if "s2s_lightning.load" in block]
+    exec(compile(loading, "README.md", "exec"), {})
+
+
+def test_the_example_of_an_architecture_keeps_the_law(folder: Path) -> None:
+    from bag_of_words import BagOfWords
+
+    any_split_gives_the_logits_of_one_call(BagOfWords(17, 13).eval(), torch.float64)
+
+
+def test_the_tree_of_the_readme_names_every_file() -> None:
+    tree = (ROOT / "README.md").read_text()
+    for path in sorted((ROOT / "s2s_lightning").iterdir()):
+        if path.name not in ("__pycache__", "__init__.py", "py.typed"):
+            assert path.name in tree, path.name

@@ -1,0 +1,92 @@
+"""Learning rates in closed form."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from s2s_lightning.callbacks import Evaluation
+from s2s_lightning.errors import UserError
+from s2s_lightning.schedules import Constant, InverseSqrt, Linear, Plateau, Schedule, WarmupCosine
+from tests.toy import ToyData, ToyModule, toy_trainer
+
+PEAK = 0.5
+
+
+def rates(schedule: Schedule, steps: int, total: float = math.inf) -> list[float]:
+    """The learning rate of each optimizer step."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
+    scheduler = schedule.build(optimizer, lambda: total)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_constant_rises_in_a_line_and_stays() -> None:
+    assert rates(Constant(4), 6) == pytest.approx([PEAK * x for x in (0.25, 0.5, 0.75, 1, 1, 1)])
+    assert rates(Constant(), 3) == [PEAK] * 3
+
+
+@pytest.mark.parametrize("warmup", [1, 4])
+def test_inverse_sqrt_is_the_formula_of_the_paper(warmup: int) -> None:
+    paper = [min(n**-0.5, n * warmup**-1.5) / warmup**-0.5 for n in range(1, 13)]
+    assert rates(InverseSqrt(warmup), 12) == pytest.approx([PEAK * x for x in paper])
+
+
+def test_inverse_sqrt_without_warmup_starts_at_the_peak() -> None:
+    assert rates(InverseSqrt(0), 4) == pytest.approx([PEAK / math.sqrt(n) for n in (1, 2, 3, 4)])
+
+
+@pytest.mark.parametrize("end", [0.0, 0.2])
+def test_cosine_and_linear_fall_from_the_peak_to_their_end(end: float) -> None:
+    decay = [n / 10 for n in range(1, 11)]
+    cosine = [end + (1 - end) * (1 + math.cos(math.pi * x)) / 2 for x in decay]
+    line = [end + (1 - end) * (1 - x) for x in decay]
+    for schedule, falling in ((WarmupCosine(2, end), cosine), (Linear(2, end), line)):
+        expected = [0.5, 1.0, 1.0, *falling, falling[-1]]
+        assert rates(schedule, 14, total=12) == pytest.approx([PEAK * x for x in expected])
+
+
+@pytest.mark.parametrize("schedule", [WarmupCosine(), Linear()])
+def test_a_decay_to_the_end_of_a_run_without_end_is_refused(schedule: Schedule) -> None:
+    with pytest.raises(UserError, match="max_steps"):
+        rates(schedule, 1)
+
+
+class Rates(Callback):
+    """The learning rate of each epoch."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def fit(folder: Path, schedule: Schedule, **options: object) -> list[float]:
+    module, seen = ToyModule(), Rates()
+    module.optimizer = lambda groups: torch.optim.SGD(groups, lr=1.0)
+    module.schedule = schedule
+    standing_still = {"gradient_clip_val": 1e-30}  # so that no metric improves
+    trainer = toy_trainer(folder, callbacks=[Evaluation(), seen], **standing_still, **options)
+    trainer.fit(module, datamodule=ToyData())
+    return seen.seen
+
+
+def test_plateau_cuts_the_rate_after_its_patience(tmp_path: Path) -> None:
+    factors = fit(tmp_path, Plateau("val/bleu", "max", factor=0.1, patience=1), max_epochs=6)
+    assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01])
+
+
+def test_a_decay_ends_with_the_epochs_of_the_run(tmp_path: Path) -> None:
+    assert fit(tmp_path, Linear(0), max_epochs=4) == pytest.approx([1, 0.75, 0.5, 0.25])
+
+
+def test_a_run_without_end_refuses_a_decay_in_the_trainer(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="max_steps"):
+        fit(tmp_path, Linear(), max_epochs=-1, max_time={"seconds": 1})
