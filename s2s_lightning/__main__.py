@@ -62,6 +62,8 @@ def run(args: Sequence[str]) -> None:
         from s2s_lightning.memory import reuse_freed_memory
 
         reuse_freed_memory()
+        if os.getcwd() not in sys.path:  # a user's own classes, which ``python -m`` finds but the installed script not
+            sys.path.append(os.getcwd())
         import_module(COMMANDS[command][0]).run(command, rest)
 
 

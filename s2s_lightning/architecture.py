@@ -5,6 +5,7 @@ Shape letters: B batch, S source, T target, D width, E embedding, H heads, V voc
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -107,9 +108,7 @@ class Readout(nn.Module, ABC):
         """Scores (B, T, V); src (B, S) are the source ids, for readouts that copy."""
 
     @abstractmethod
-    def cross_entropy(
-        self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float
-    ) -> CrossEntropy:
+    def cross_entropy(self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float) -> CrossEntropy:
         """Sums over the real tokens of target (B, T), PAD ignored, without making all the scores at once."""
 
 
@@ -126,9 +125,7 @@ class LinearReadout(Readout):
     def forward(self, output: DecoderOutput, src: Tensor) -> Tensor:
         return nn.functional.linear(output.hidden, self.weight, self.bias)
 
-    def cross_entropy(
-        self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float
-    ) -> CrossEntropy:
+    def cross_entropy(self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float) -> CrossEntropy:
         return linear_cross_entropy(output.hidden, self.weight, self.bias, target, label_smoothing)
 
 
@@ -189,16 +186,14 @@ class Seq2Seq(nn.Module):
 
 
 class TokenEmbedding(nn.Embedding):
-    """Embedding with N(0, 1/D) entries, PAD zero, multiplied by ``scale`` (sqrt(D) in Vaswani et al., 2017, 3.4)."""
+    """Embedding with N(0, std^2) entries, PAD zero, multiplied by ``scale``."""
 
-    def __init__(self, vocab_size: int, d_embedding: int, scale: float = 1.0) -> None:
+    def __init__(self, vocab_size: int, d_embedding: int, *, std: float, scale: float = 1.0) -> None:
         super().__init__(vocab_size, d_embedding, padding_idx=PAD)
-        self.scale = scale
-
-    def reset_parameters(self) -> None:
-        nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
+        nn.init.normal_(self.weight, std=std)
         with torch.no_grad():
             self.weight[PAD].zero_()
+        self.scale = scale
 
     def forward(self, ids: Tensor) -> Tensor:
         x = super().forward(ids)
@@ -218,13 +213,15 @@ def assemble(
     tgt_vocab_size: int | None,
     d_embedding: int,
     tie_embeddings: Tie,
-    embedding_scale: float = 1.0,
+    embedding_std: float | None = None,
 ) -> Seq2Seq:
     """Put embeddings and a linear readout around an encoder and a decoder.
 
     Args:
         tgt_vocab_size: None with a joint vocabulary, which then serves both sides.
         d_embedding: E of both sides; it must equal the decoder's ``d_out`` when the readout is tied.
+        embedding_std: of what the embeddings give at first, E^-0.5 by default. A matrix that the readout shares begins
+            with E^-0.5, as logits need, and what it gives is scaled (by E^0.5 in Vaswani et al., 2017, 3.4).
 
     Raises:
         UserError: a tied readout whose width is not that of the embedding.
@@ -234,11 +231,15 @@ def assemble(
             f"tie_embeddings={tie_embeddings} needs an embedding as wide as the decoder's output, "
             f"but {d_embedding} != {decoder.d_out}: make them equal or set tie_embeddings to none"
         )
-    tgt = TokenEmbedding(tgt_vocab_size or src_vocab_size, d_embedding, embedding_scale)
+    unit = d_embedding**-0.5
+    std = embedding_std or unit
+    free = partial(TokenEmbedding, d_embedding=d_embedding, std=std)
+    shared = partial(TokenEmbedding, d_embedding=d_embedding, std=unit, scale=std / unit)
+    tgt = (free if tie_embeddings == "none" else shared)(tgt_vocab_size or src_vocab_size)
     joint = tgt_vocab_size is None and tie_embeddings == "all"
-    src = tgt if joint else TokenEmbedding(src_vocab_size, d_embedding, embedding_scale)
-    free = nn.Parameter(torch.randn(tgt.num_embeddings, decoder.d_out) * decoder.d_out**-0.5)
-    readout = LinearReadout(free if tie_embeddings == "none" else tgt.weight)
+    src = tgt if joint else free(src_vocab_size)
+    own = nn.Parameter(torch.randn(tgt.num_embeddings, decoder.d_out) * decoder.d_out**-0.5)
+    readout = LinearReadout(own if tie_embeddings == "none" else tgt.weight)
     return Seq2Seq(src, encoder, tgt, decoder, readout)
 
 

@@ -15,7 +15,7 @@ class Batch(NamedTuple):
         tgt_out: what it should say (B, T), EOS last; PAD is padding.
         divisor: () float32, what the loss is divided by: the real target tokens of the whole effective batch, over
             all ranks and accumulated micro-batches. The sampler knows it beforehand.
-        index: (B,) int64, the row in the split: how the text layer finds the references again.
+        rows: (B,) int64, where each pair stands in the split: how the text layer finds its references again.
     """
 
     src: Tensor
@@ -23,4 +23,4 @@ class Batch(NamedTuple):
     tgt_in: Tensor
     tgt_out: Tensor
     divisor: Tensor
-    index: Tensor
+    rows: Tensor

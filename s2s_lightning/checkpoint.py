@@ -1,6 +1,7 @@
 """A checkpoint alone is enough: its configuration, its network, its tokenizers."""
 
 import pickle
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from pydoc import locate
@@ -63,7 +64,7 @@ class Trained:
         decoding = decoding or self.module.decoding
         found: list[list[Output]] = [[] for _ in texts]
         for batch in self.data.encode_sources(texts):
-            index, src, padding = (x.to(self.module.device) for x in (batch.index, batch.src, batch.src_padding))
+            index, src, padding = (x.to(self.module.device) for x in (batch.rows, batch.src, batch.src_padding))
             for i, hypotheses in zip(index.tolist(), decoding(self.module.model, src, padding), strict=True):
                 words = self.data.decode([h.tokens for h in hypotheses])
                 found[i] = [Output(w, h.log_prob, h.score) for w, h in zip(words, hypotheses, strict=True)]
@@ -96,13 +97,15 @@ def read(path: str | Path) -> dict[str, Any]:
         UserError: the file is missing, or is no checkpoint.
     """
     if not Path(path).is_file():
-        raise UserError(f"there is no checkpoint {str(path)!r}")
+        raise UserError(f"there is no checkpoint {path}")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no checkpoint, or a torn one: its writing was cut short")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"{str(path)!r} is no checkpoint: {str(error).splitlines()[0]}") from error
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise UserError(f"{path} is no checkpoint, or holds more than weights and plain settings") from error
     if not isinstance(checkpoint, dict) or "class_path" not in checkpoint:
-        raise UserError(f"{str(path)!r} is no checkpoint of s2s_lightning: it does not name its model's class")
+        raise UserError(f"{path} is no checkpoint of s2s_lightning: it does not name its model's class")
     return checkpoint
 
 
@@ -114,7 +117,7 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
     """
     owner = locate(checkpoint["class_path"])
     if not (isinstance(owner, type) and issubclass(owner, Seq2SeqModule)):
-        raise UserError(f"{str(path)!r} needs the class {checkpoint['class_path']}, which is not on the path")
+        raise UserError(f"{path} needs the class {checkpoint['class_path']}, which is not on the path")
     return owner.load_from_checkpoint(path, map_location="cpu", weights_only=True)
 
 
@@ -137,12 +140,15 @@ def refuse_contradictions(config: Config, stored: Config, keys: Iterable[str]) -
     Raises:
         UserError: names the first key that differs.
     """
-    asked, trained = dict(leaves(config)), dict(leaves(stored))
-    for name, value in asked.items():
-        fixed = any(name == key or name.startswith(key + ".") for key in keys)
-        if fixed and name in trained and value != trained[name]:
+    trained = dict(leaves(stored))
+    for name, value in leaves(config):
+        below = next((key for key in keys if name == key or name.startswith(key + ".")), None)
+        if below is None:
+            continue
+        fixed = name if name in trained else below  # null in the checkpoint where there is a class now
+        if fixed in trained and trained[fixed] != value:
             raise UserError(
-                f"{name}={value} contradicts the checkpoint's {trained[name]}: leave it out, "
+                f"{name}={value} contradicts the checkpoint's {trained[fixed]}: leave it out, "
                 "or start a new run with fit --init_from"
             )
 
@@ -178,4 +184,4 @@ def instantiate(spec: Config, base: type) -> Any:
     """An object of ``{class_path, init_args}``."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--object", type=base)
-    return parser.instantiate_classes(parser.parse_object({"object": spec})).object
+    return parser.instantiate(parser.parse_object({"object": spec})).object

@@ -9,19 +9,25 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import s2s_lightning.families  # noqa: F401  a class has a short name once it is imported
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import Config, Configuration
 from s2s_lightning.callbacks.ending import StopOnInterrupt, ValidateAtEnd
-from s2s_lightning.checkpoint import initialise_from, read, refuse_contradictions, stored_config
+from s2s_lightning.checkpoint import (
+    VOCABULARY_SIZES,
+    initialise_from,
+    read,
+    refuse_contradictions,
+    stored_config,
+)
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
@@ -119,11 +125,15 @@ class CLI(LightningCLI):
         for group in ("data", "trainer", "checkpoint"):
             if not isinstance(self.config[group], Namespace):
                 raise UserError(f"{group} must map options to values, but is {self.config[group]!r}")
+        if model := self.config.model:
+            refuse_vocabulary_sizes(model.init_args)
         if self.config.ckpt_path:
             refuse_contradictions(self._plain(), stored, ("model", "data.tokenizer", "data.tgt_tokenizer"))
 
     def _stored(self) -> Config:
         """What is said by the checkpoint that the run starts from."""
+        if self.given.get("ckpt_path") and self.given.get("init_from"):
+            raise UserError("--ckpt_path goes on with a run and --init_from begins one: give one of them")
         if path := self.given.get("ckpt_path"):
             config = stored_config(read(path))
             if self.command != "fit" and "trainer" in config:
@@ -131,31 +141,32 @@ class CLI(LightningCLI):
             return config
         if self.command not in ("fit", "prepare"):
             raise UserError(f"{self.command} needs --ckpt_path, a checkpoint to evaluate")
-        if (path := self.given.get("init_from")) and "model" not in self.given:
-            return {"model": stored_config(read(path))["model"]}
+        if path := self.given.get("init_from"):
+            stored = stored_config(read(path))
+            return {} if "model" in self.given else {"model": stored["model"]}
         return {}
 
     def _plain(self) -> Config:
         """The whole configuration as YAML has it."""
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
         return {key: value for key, value in config.items() if key != "config"}
 
     # Instantiation
 
     def instantiate_classes(self) -> None:
-        self.config_init = self.parser.instantiate_classes(self._with_tokenizers())
+        self.config_init = self.parser.instantiate(self._with_tokenizers())
         self.datamodule: Seq2SeqData = self.config_init.data
         self.model: Seq2SeqModule = self.config_init.model
         for name in INJECTED:
             setattr(self.model, name, self.config_init[name])
-        if self.config.init_from and not self.config.ckpt_path:
+        if self.config.init_from:
             differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
             rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
         self.trainer = self.instantiate_trainer()
 
     def _with_tokenizers(self) -> Namespace:
         """The configuration with the tokenizers of the checkpoint, which always settles them when it is resumed."""
-        config = self.config.clone()
+        config: Namespace = self.config.clone()
         data = config.data
         if config.ckpt_path:
             data.tokenizers_from, data.tokenizer, data.tgt_tokenizer = config.ckpt_path, None, None
@@ -229,7 +240,14 @@ def hush() -> None:
 
 
 def worth_saying(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(("💡", "TPU available", "HPU available", "Seed set to"))
+    """Whether a message of Lightning's is news."""
+    return not record.getMessage().startswith(("💡", "TPU available", "HPU available", "Seed set to", "Loading `train"))
+
+
+def refuse_vocabulary_sizes(arguments: Namespace) -> None:
+    for name in VOCABULARY_SIZES:
+        if (size := arguments.get(name)) is not None:
+            raise UserError(f"--model.{name}={size}: leave it out, for the tokenizers know it")
 
 
 def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.suggest import did_you_mean
+from s2s_lightning.suggest import closest, did_you_mean
 
 NAMED = ("ckpt_path", "init_from", "model")
 
@@ -49,5 +49,6 @@ def mapping(source: str) -> dict[str, Any]:
         return content
     if is_file:
         raise UserError(f"{source} must map keys to values, but says {str(content)!r}")
-    siblings = [str(sibling) for sibling in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-    raise UserError(f"there is no configuration file {source}{did_you_mean(source, siblings)}")
+    siblings = {sibling.stem: str(sibling) for sibling in path.parent.glob("*.yaml")}
+    hint = did_you_mean(siblings.get(closest(path.stem, siblings) or ""))
+    raise UserError(f"there is no configuration file {source}{hint}")

@@ -45,13 +45,13 @@ class Seq2SeqModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Teacher-forced scores and the search's output, a row a sentence; callbacks make metrics of them."""
-        return {"index": batch.index, **self.token_scores(batch), "hypotheses": self.generate(batch)}
+        return {"index": batch.rows, **self.token_scores(batch), "hypotheses": self.generate(batch)}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self.validation_step(batch, batch_idx)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        return {"index": batch.index, "hypotheses": self.generate(batch)}
+        return {"index": batch.rows, "hypotheses": self.generate(batch)}
 
     def generate(self, batch: Batch) -> list[list[Hypothesis]]:
         """The n best of each sentence, best first; only ``src`` and ``src_padding`` are read."""

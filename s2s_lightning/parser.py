@@ -6,7 +6,7 @@ and classes on the way to the mistake, then the mistake.
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pydoc import locate
 from typing import Any, NoReturn, get_args, get_origin
@@ -14,7 +14,7 @@ from typing import Any, NoReturn, get_args, get_origin
 import jsonargparse
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.suggest import did_you_mean
+from s2s_lightning.suggest import closest, closest_key, did_you_mean
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -92,7 +92,7 @@ def parser_options(parser: jsonargparse.ArgumentParser) -> dict[str, Any]:
 def class_options(class_path: str) -> dict[str, Any]:
     """Argument -> type of a class."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(locate(class_path), fail_untyped=False)  # type: ignore[arg-type]
+    parser.add_class_arguments(locate(class_path), fail_untyped=False)
     return parser_options(parser)
 
 
@@ -113,18 +113,19 @@ def nested_options(parser: jsonargparse.ArgumentParser) -> list[str]:
 def bases(hint: Any) -> Iterator[type]:
     """The classes in a type that can be subclassed: of a callable, those it returns."""
     if get_origin(hint) is not None:
-        is_callable = get_origin(hint) is Callable or str(get_origin(hint)) == "<class 'collections.abc.Callable'>"
-        for argument in get_args(hint)[-1:] if is_callable else get_args(hint):
+        arguments = get_args(hint)
+        for argument in arguments[-1:] if get_origin(hint) is Callable else arguments:
             yield from bases(argument)
     elif isinstance(hint, type) and hint.__module__ != "builtins":
         yield hint
 
 
 def concrete_subclasses(base: type) -> Iterator[type]:
-    """All imported classes below ``base``, and itself, that a user can name."""
-    if not inspect.isabstract(base) and not base.__name__.startswith("_"):
-        yield base
-    for child in base.__subclasses__():
+    """All imported classes below ``base`` that a user can name."""
+    children: list[type] = base.__subclasses__()
+    for child in children:
+        if not (inspect.isabstract(child) or child.__name__.startswith("_")):
+            yield child
         yield from concrete_subclasses(child)
 
 
@@ -141,16 +142,36 @@ _Mistake = Callable[[_Place, re.Match[str], list[str]], str]
 def _unknown(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     key = ".".join(match.groups())
     prefix = place.option() + "." if place.keys else "--"
-    if place.owners and inspect.isabstract(locate(place.owners[-1])):
-        return f"{prefix}{key} needs {place.option()} before it, one of {', '.join(place.classes())}"
-    owner = f" of {_short(place.owners[-1])}" if place.owners else ""
-    return f"{prefix}{key} is not an option{owner}{did_you_mean(key, place.options(), prefix)}"
+    problem = f"{prefix}{key} is not an option"
+    if not place.owners:
+        return problem + did_you_mean(closest_key(key, place.options()), prefix)
+    problem += f" of {_short(place.owners[-1])}"
+    if misspelt := closest(key.split(".")[0], ("class_path", "init_args")):
+        return problem + did_you_mean(misspelt)
+    options = place.options()
+    return problem + (did_you_mean(closest(key, options), prefix) or _elsewhere(place, key) or _among(options))
+
+
+def _elsewhere(place: _Place, key: str) -> str:
+    """The classes that could stand here and have the option."""
+    owners = [name for name, owner in place.classes().items() if key in inspect.signature(owner).parameters]
+    return f", but of {' and '.join(owners)}: add {place.option()} {owners[0]} before it" if owners else ""
+
+
+def _abstract(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    """An option of a class that has not been chosen yet."""
+    return f"{place.option()} must name a class before its options{_among(sorted(place.classes()))}"
+
+
+def _among(names: Iterable[str]) -> str:
+    return f"; choose one of {', '.join(names)}"
 
 
 def _unrecognized(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     argument = match[1]
     if argument.startswith("--"):
-        return f"{argument} is not an option{did_you_mean(argument[2:], nested_options(place.parser), '--')}"
+        best = closest_key(argument[2:], nested_options(place.parser))
+        return f"{argument} is not an option{did_you_mean(best, '--')}"
     hint = f": did you mean --config {argument}?" if argument.endswith((".yaml", ".yml")) else ""
     return f"{argument!r} stands alone, but options begin with --{hint}"
 
@@ -173,21 +194,21 @@ def _missing_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
 
 def _no_class(place: _Place, name: str) -> str:
     names = sorted(place.classes())
-    hint = did_you_mean(_short(name), names) or f"; choose one of {', '.join(names)}, or a class path"
+    hint = did_you_mean(closest(_short(name), names)) or f"{_among(names)}, or a class path"
     return f"{place.option()}={name} names no class{hint}"
 
 
 def _wrong_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     given = next(line.split("Given value: ")[1] for line in rest if "Given value: " in line)
     name = re.search(r"'class_path': '([^']+)'", given)
-    return f"{place.option()}={name[1] if name else given} is no {match[1]}; choose one of {', '.join(place.classes())}"
+    return f"{place.option()}={name[1] if name else given} is no {match[1]}{_among(sorted(place.classes()))}"
 
 
 def _wrong_type(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     value = next(found[1] for found in (re.search(_VALUE, line) for line in rest) if found)
     expected = place.types or match[1]
     choices = re.findall(r"'(\w+)'", expected) if "Literal" in expected else []
-    return f"{place.option()}={value}: expected {_readable(expected)}{did_you_mean(value, choices)}"
+    return f"{place.option()}={value}: expected {_readable(expected)}{did_you_mean(closest(value, choices))}"
 
 
 def _readable(types: str) -> str:
@@ -219,9 +240,10 @@ _MISTAKES: dict[str, _Mistake] = {
     r"unrecognized arguments: ([^\s=]+)": _unrecognized,
     r"arguments are required: (.+)": _required,
     r"Expected a dot import path string: (\S+)": _unknown_class,
+    r"Expected an instantiatable class": _abstract,
     r"module '[^']+' has no attribute|No module named": _missing_class,
     r"does not correspond to a subclass of (\w+)": _wrong_class,
-    r"Expected an? (<class '[^']+'>|typing\.[^.]*?\]|[\w.\[\]]+)(?:\. Got value: .*)?$": _wrong_type,
+    r"Expected an? (<class '(?!list)[^']+'>|typing\.[^.]*?\]|[\w.\[\]]+)(?:\. Got value: .*)?$": _wrong_type,
     r"File does not exist: '?([^']+)'?": _no_file,
     r"Problems parsing config: (.*)": _bad_yaml,
     r"Unexpected config: (.*)": _no_mapping,

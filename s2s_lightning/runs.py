@@ -1,6 +1,7 @@
 """A folder for each run."""
 
 import os
+from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -14,14 +15,16 @@ VARIABLE = "S2S_LIGHTNING_RUN"
 def new_run_folder(parent: Path, command: str) -> Path:
     """``parent/<time>``, with the command unless it is fit: new, made by the first process, told to those it starts.
 
-    Where something else has started the processes (torchrun, SLURM) the others' folder has a name but is not made:
-    the first process alone writes.
+    ``parent/latest`` points to the newest training, where the file system has links. Where something else has started
+    the processes (torchrun, SLURM), the others' folder has a name but is not made: the first process alone writes.
     """
     time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = parent / (time if command == "fit" else f"{time}_{command}")
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return Path(os.environ.get(VARIABLE, folder))
     folder = _made(folder)
+    if command == "fit":
+        _point(folder.with_name("latest"), folder)
     os.environ[VARIABLE] = str(folder)
     return folder
 
@@ -36,3 +39,11 @@ def _made(folder: Path) -> Path:
             continue
         return candidate
     raise AssertionError
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Make or move a relative link, in one step: two runs may start at once."""
+    temporary = link.with_name(f".{folder.name}")
+    with suppress(OSError):
+        temporary.symlink_to(folder.name)
+        temporary.replace(link)

@@ -86,12 +86,15 @@ def test_a_tied_readout_of_another_width_is_refused_by_name() -> None:
         assemble(ToyEncoder(), ToyDecoder(attends=True), **sizes, tie_embeddings="readout")
 
 
-def test_embeddings_have_the_variance_of_one_over_their_width_and_a_zero_for_padding() -> None:
+@pytest.mark.parametrize("tie", ["all", "none"])
+def test_embeddings_give_the_variance_asked_for_and_zero_for_padding(tie: str) -> None:
     torch.manual_seed(0)
-    embedding = TokenEmbedding(4000, 16, scale=4.0)
-    assert embedding.weight[1:].std().item() == pytest.approx(1 / 4, rel=0.02)
-    assert not embedding.weight[PAD].any()
-    assert embedding(torch.arange(1, 4000)).std().item() == pytest.approx(1, rel=0.02)
+    sizes = {"src_vocab_size": 4000, "tgt_vocab_size": None, "d_embedding": WIDTH}
+    model = assemble(ToyEncoder(), ToyDecoder(attends=True), **sizes, tie_embeddings=tie, embedding_std=0.5)
+    for embedding in (model.src_embedding, model.tgt_embedding):
+        assert embedding(torch.arange(1, 4000)).std().item() == pytest.approx(0.5, rel=0.05)
+        assert not embedding(torch.tensor([PAD])).any()
+    assert model.readout.weight[1:].std().item() == pytest.approx(WIDTH**-0.5, rel=0.05)
 
 
 def test_the_masked_mean_is_that_of_each_sentence_alone() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from s2s_lightning.callbacks.run import run_folder
 from s2s_lightning.errors import UserError
-from s2s_lightning.suggest import did_you_mean
+from s2s_lightning.suggest import closest, did_you_mean
 
 Mode = Literal["min", "max"]
 
@@ -76,7 +76,7 @@ class BestAndLast(Checkpoint):
         return str(Path(self.best_model_path).absolute()) if self.best_model_path else ""
 
     def _save(self, trainer: Trainer, path: str) -> None:
-        if not trainer.fast_dev_run:
+        if not getattr(trainer, "fast_dev_run", False):
             trainer.save_checkpoint(path, weights_only=False)
 
     def _improves(self, score: Tensor) -> bool:
@@ -90,10 +90,8 @@ class BestAndLast(Checkpoint):
         metrics = trainer.callback_metrics
         if self.monitor not in metrics:
             names = sorted(name for name in metrics if name.startswith("val/"))
-            hint = did_you_mean(self.monitor, names)
-            raise UserError(
-                f"--checkpoint.monitor={self.monitor} is not logged{hint or '; choose ' + ', '.join(names)}"
-            )
+            hint = did_you_mean(closest(self.monitor, names)) or f"; choose one of {', '.join(names)}"
+            raise UserError(f"--checkpoint.monitor={self.monitor} is not logged{hint}")
         return metrics[self.monitor].detach().clone()
 
 

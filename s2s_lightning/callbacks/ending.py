@@ -8,6 +8,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 
+AGREE_EVERY = 20
+"""Steps between two questions of the ranks whether one of them was interrupted: each is a synchronisation."""
+
 
 class ValidateAtEnd(Callback):
     """A run that ``max_steps`` ends between two validations validates once more, so that its end is judged too."""
@@ -33,8 +36,8 @@ class StopOnInterrupt(Callback):
         self._previous = signal.signal(signal.SIGINT, self._request)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        # Ranks get the signal at different batches, but must save at the same one. To agree costs a synchronisation.
-        if trainer.world_size > 1 and trainer.global_step % trainer.log_every_n_steps:
+        # Ranks get the signal at different steps, but must save at the same one.
+        if trainer.world_size > 1 and trainer.global_step % AGREE_EVERY:
             return
         if trainer.strategy.reduce_boolean_decision(self._requested, all=False):
             self.checkpoints.save_last(trainer)

@@ -87,8 +87,9 @@ class Progress(ProgressBar):
         self._bar.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        for bar in filter(None, (self._evaluation, self._bar)):
-            bar.close()
+        for bar in (self._evaluation, self._bar):
+            if bar is not None:  # not its truth: a bar without a total has none
+                bar.close()
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._evaluate("sanity check", sum(trainer.num_sanity_val_batches))

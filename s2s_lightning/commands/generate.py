@@ -8,9 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.suggest import did_you_mean
+from s2s_lightning.suggest import closest, did_you_mean
 
 if TYPE_CHECKING:
+    import torch
+
     from s2s_lightning.checkpoint import Trained
     from s2s_lightning.decoding import Decoding
 
@@ -54,11 +56,11 @@ def run(command: str, args: Sequence[str]) -> None:
 
     from s2s_lightning.checkpoint import load
 
-    model = load(options.checkpoint, options.device or best_device(), options.max_tokens)
+    model = load(options.checkpoint, device(options.device), options.max_tokens)
     decoding = parse_search(search, model.config.get("decoding", GREEDY)) if search else None
-    with source(options.file) as lines, sink(options.output) as output:
-        for text in outputs(model, lines, decoding):
-            output.write(text.replace("\n", " ").encode() + b"\n")
+    with sink(options.output) as output:
+        for text in outputs(model, source(options.file), decoding):
+            output.write(line(text))
         output.flush()
 
 
@@ -68,8 +70,10 @@ def parsed(args: Sequence[str]) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(args)
     if unknown:
         name = unknown[0].split("=")[0]
+        if not name.startswith("-"):
+            raise UserError(f"{name!r} is one too many: generate takes CHECKPOINT and FILE")
         names = ["--decoding", *(name for action in parser._actions for name in action.option_strings)]
-        raise UserError(f"{name} is not an option of generate{did_you_mean(name, names)}")
+        raise UserError(f"{name} is not an option of generate{did_you_mean(closest(name, names))}")
     return options
 
 
@@ -84,22 +88,32 @@ def outputs(model: "Trained", lines: Iterable[str], decoding: "Decoding | None")
             bar.update(len(window))
 
 
-def best_device() -> str:
+def line(text: str) -> bytes:
+    """One line, even when the model says a line break."""
+    return text.replace("\n", " ").encode() + b"\n"
+
+
+def device(name: str | None) -> "torch.device":
+    """The named device, or an accelerator if there is one, else the CPU.
+
+    Raises:
+        UserError: this machine does not have it.
+    """
     import torch
 
-    return str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
+    if name is None:
+        return torch.accelerator.current_accelerator() or torch.device("cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device={name} is not to be had: {str(error).splitlines()[0]}") from error
 
 
-@contextmanager
-def source(path: str | None) -> Iterator[Iterator[str]]:
+def source(path: str | None) -> Iterator[str]:
     """Lines of a file, or of stdin; only a line feed ends one."""
-    from s2s_lightning.data.corpora.files import decode_lines, open_file
+    from s2s_lightning.data.corpora.files import decode_lines, read_lines
 
-    if path is None:
-        yield decode_lines(sys.stdin.buffer, "stdin")
-    else:
-        with open_file(path) as file:
-            yield decode_lines(file, path)
+    return decode_lines(sys.stdin.buffer, "stdin") if path is None else read_lines(path)
 
 
 @contextmanager
@@ -107,9 +121,13 @@ def sink(path: str | None) -> Iterator[BinaryIO]:
     """A file for bytes, or stdout."""
     if path is None:
         yield sys.stdout.buffer
-    else:
-        with open(path, "wb") as file:
-            yield file
+        return
+    try:
+        file = open(path, "wb")  # noqa: SIM115  closed below; only opening it is the user's affair
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    with file:
+        yield file
 
 
 def split_search(args: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -133,5 +151,5 @@ def parse_search(args: Sequence[str], stored: dict[str, Any]) -> "Decoding":
     parser = Parser(prog="python -m s2s_lightning generate")
     parser.add_argument("--decoding", type=Decoding, help="the search")
     base = parser.parse_object({"decoding": stored}, defaults=False)
-    decoding: Decoding = parser.instantiate_classes(parser.parse_args(list(args), namespace=base)).decoding
+    decoding: Decoding = parser.instantiate(parser.parse_args(list(args), namespace=base)).decoding
     return decoding

@@ -18,7 +18,7 @@ class Prepare(CLI):
         data = self._with_tokenizers().data
         only_data = LightningArgumentParser()
         only_data.add_class_arguments(Seq2SeqData, "data")
-        self.datamodule = only_data.instantiate_classes(only_data.parse_object({"data": data})).data
+        self.datamodule = only_data.instantiate(only_data.parse_object({"data": data})).data
 
     def start(self) -> None:
         self.datamodule.prepare()

@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 
 from s2s_lightning.data.ragged import IntArray
 
-WINDOW = 2**20
+WINDOW = 2**18
 """Pairs that are sorted by length together; memory for sorting is bounded by it."""
 
 
@@ -89,7 +89,9 @@ class Plan(NamedTuple):
 
     def total(self, lengths: IntArray) -> IntArray:
         """Real tokens of each batch (M,)."""
-        return np.add.reduceat(lengths[self.order], self.bounds[:-1], dtype=np.int64)
+        # summed in their own type: any other makes numpy copy all N, and a batch's sum is small
+        sums = np.add.reduceat(lengths[self.order], self.bounds[:-1], dtype=lengths.dtype)
+        return sums.astype(np.int64)
 
     def widest(self, lengths: IntArray) -> IntArray:
         """The longest row of each batch (M,)."""
@@ -182,9 +184,11 @@ class BucketSampler(Sampler[BatchIndex]):
     def _draw(self, epoch: int) -> Plan:
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(self.rows)
+        longest = np.empty(len(order), np.int32)
         for turn, start in enumerate(range(0, len(order), WINDOW)):
-            order[start : start + WINDOW] = self._sort(order[start : start + WINDOW])[:: -1 if turn % 2 else 1]
-        longest = self.lengths.longest(order)
+            window = slice(start, start + WINDOW)
+            order[window] = self._sort(order[window])[:: -1 if turn % 2 else 1]
+            longest[window] = self.lengths.longest(order[window])
         bounds = self.budget.fill(longest)
         if self.budget.spare(len(bounds) - 1):
             phase = rng.integers(self.budget.rows(longest))

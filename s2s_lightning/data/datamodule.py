@@ -249,7 +249,7 @@ class Seq2SeqData(LightningDataModule):
         return self.tokenizers.target.tokens(ids)
 
     def encode_sources(self, texts: Sequence[str]) -> Iterator[Batch]:
-        """Batches of raw text for generation, longest first: ``index`` is a place in ``texts``, targets are empty."""
+        """Batches of raw text for generation, longest first: ``rows`` are places in ``texts``, targets are empty."""
         if not texts:
             return
         src = Ragged.from_lists(self.tokenizers.src.encode(texts))

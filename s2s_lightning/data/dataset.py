@@ -41,7 +41,7 @@ class PairDataset(Dataset[Batch]):
             tgt_in=torch.from_numpy(tgt_in),
             tgt_out=torch.from_numpy(tgt_out),
             divisor=torch.tensor(item.divisor, dtype=torch.float32),
-            index=torch.from_numpy(item.indices.astype(np.int64)),
+            rows=torch.from_numpy(item.indices.astype(np.int64)),
         )
 
 

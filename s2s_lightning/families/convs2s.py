@@ -232,7 +232,7 @@ class ConvS2S(Seq2SeqModule):
             tgt_vocab_size=tgt_vocab_size,
             d_embedding=d_embedding,
             tie_embeddings=tie_embeddings,
-            embedding_scale=EMBEDDING_STD * d_embedding**0.5,
+            embedding_std=EMBEDDING_STD,
         )
         super().__init__(model)
 

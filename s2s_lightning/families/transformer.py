@@ -217,7 +217,7 @@ class Transformer(Seq2SeqModule):
                 tgt_vocab_size=tgt_vocab_size,
                 d_embedding=d_model,
                 tie_embeddings=tie_embeddings,
-                embedding_scale=d_model**0.5,
+                embedding_std=1.0,
             )
         )
 

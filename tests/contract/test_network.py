@@ -72,7 +72,9 @@ def test_padding_does_not_change_states_logits_or_loss(network: Seq2SeqModule) -
     real = tight.tgt_out != PAD
     loose_logits = logits(network, loose)[:, : real.shape[1]]
     torch.testing.assert_close(logits(network, tight)[real], loose_logits[real], rtol=0, atol=1e-10)
-    for a, b in zip(network.objective(network.model, tight)[:2], network.objective(network.model, loose)[:2], strict=True):
+    for a, b in zip(
+        network.objective(network.model, tight)[:2], network.objective(network.model, loose)[:2], strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
 
 

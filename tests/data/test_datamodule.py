@@ -69,7 +69,7 @@ def test_training_sees_each_reference_and_evaluation_each_item(tmp_path: Path) -
     trained = sorted(pair for batch in data.train_dataloader() for pair in texts(data, batch))
     assert trained == [("", "x"), ("a b", "x"), ("a b", "y z"), ("b", "y"), ("b", "z")]
     (batch,) = data.val_dataloader()
-    index = batch.index.tolist()
+    index = batch.rows.tolist()
     assert sorted(index) == [0, 1, 2]
     assert data.sources("val", index) == [Answers.items[i].src for i in index]
     assert data.references("val", index) == [Answers.items[i].refs for i in index]
@@ -83,7 +83,7 @@ def test_raw_text_comes_in_batches_whose_order_can_be_restored(tmp_path: Path) -
     for batch in data.encode_sources(lines):
         assert batch.src.numel() <= 64
         assert batch.tgt_out.tolist() == [[EOS]] * len(batch.src)
-        restored.update(zip(batch.index.tolist(), data.tokenizers.src.decode(batch.src.tolist()), strict=True))
+        restored.update(zip(batch.rows.tolist(), data.tokenizers.src.decode(batch.src.tolist()), strict=True))
     assert [restored[i] for i in range(len(lines))] == ["1 2 3", "", "4", "9 9 9 9 9 9 9 9", "<unk> <unk>"] * 20
     assert list(data.encode_sources([])) == []
 
@@ -217,7 +217,7 @@ class Recorder(LightningModule):
         self.windows.append([])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.validated += batch.index.tolist()
+        self.validated += batch.rows.tolist()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -244,7 +244,7 @@ def test_the_divisor_is_that_of_the_steps_lightning_takes(tmp_path: Path, limit:
 
 def test_each_epoch_of_lightning_sees_every_pair_in_another_order(tmp_path: Path) -> None:
     data = generated(tmp_path)
-    first, second = ([batch.index.tolist() for batch in epoch] for epoch in fit(data, tmp_path, max_epochs=2).epochs)
+    first, second = ([batch.rows.tolist() for batch in epoch] for epoch in fit(data, tmp_path, max_epochs=2).epochs)
     assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(TASK["train_pairs"]))
     assert first != second
 

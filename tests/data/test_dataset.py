@@ -25,7 +25,7 @@ def test_batches_equal_those_of_a_slow_collate() -> None:
         assert torch.equal(batch.src_padding, batch.src == PAD)
         assert torch.equal(batch.tgt_in, padded([[BOS, *tgt[i]] for i in chosen]))
         assert torch.equal(batch.tgt_out, padded([tgt[i] + [EOS] for i in chosen]))
-        assert batch.index.tolist() == chosen.tolist()
+        assert batch.rows.tolist() == chosen.tolist()
         assert batch.divisor == 7.0
 
 

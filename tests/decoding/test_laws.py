@@ -54,7 +54,7 @@ class AttentiveGRU(Decoder):
 def gru() -> Seq2Seq:
     """Random, in float64, with embeddings large enough for outputs to differ."""
     torch.manual_seed(0)
-    sizes = {"src_vocab_size": 9, "tgt_vocab_size": 8, "d_embedding": 6, "embedding_scale": 3.0}
+    sizes = {"src_vocab_size": 9, "tgt_vocab_size": 8, "d_embedding": 6, "embedding_std": 1.2}
     model = assemble(MeanEncoder(), AttentiveGRU(), tie_embeddings="readout", **sizes).double().eval()
     nn.init.constant_(model.readout.bias[EOS], 1.0)
     return model

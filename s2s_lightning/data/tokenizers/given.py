@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal, Self
+from zipfile import is_zipfile
 
 import torch
 from tokenizers import Tokenizer as Backend
@@ -165,10 +165,9 @@ def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
     """
     if not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint")
-    try:
-        content = torch.load(checkpoint, map_location="meta", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"{checkpoint}: not a checkpoint ({str(error).splitlines()[0]})") from error
+    if not is_zipfile(checkpoint):
+        raise UserError(f"{checkpoint}: not a checkpoint; give one that s2s_lightning fit has written")
+    content = torch.load(checkpoint, map_location="meta", weights_only=True)
     states = [part["tokenizers"] for part in content.values() if isinstance(part, dict) and "tokenizers" in part]
     if not states:
         raise UserError(f"{checkpoint}: it holds no tokenizers; give a checkpoint that s2s_lightning fit has written")
