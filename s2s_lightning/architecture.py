@@ -72,14 +72,14 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
-        """x (B, S, E), padding (B, S), True at padding; what stands at padding must not reach real positions."""
+        """X (B, S, E), padding (B, S), True at padding; what stands at padding must not reach real positions."""
 
 
 class Decoder(nn.Module, ABC):
     """Writes the target. ``d_out`` is D of its hidden states.
 
-    The law: any split of the target into pieces gives the hidden states of one call. Teacher forcing is one call, greedy
-    and beam search are calls with T = 1, a forced prefix is T = k.
+    The law: any split of the target into pieces gives the hidden states of one call. Teacher forcing is one call,
+    greedy and beam search are calls with T = 1, a forced prefix is T = k.
     """
 
     d_out: int
@@ -90,7 +90,7 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
-        """y (B, T, E) is an embedded piece of target of any length T >= 1."""
+        """Y (B, T, E) is an embedded piece of target of any length T >= 1."""
 
 
 class Readout(nn.Module, ABC):

@@ -23,8 +23,8 @@ class Seq2SeqModule(LightningModule):
     """A network, what it learns from, and how it is searched.
 
     The network is a hyperparameter of the checkpoint; what one may change at test time or on resume is not: the
-    attributes below are set by the command line (``--objective``, ``--decoding``, ``--optimizer``, ``--schedule``) or by
-    hand, and a checkpoint never overrides them.
+    attributes below are set by the command line (``--objective``, ``--decoding``, ``--optimizer``, ``--schedule``) or
+    by hand, and a checkpoint never overrides them.
     """
 
     def __init__(self, model: Seq2Seq) -> None:

@@ -9,7 +9,6 @@ from torch import Tensor
 from s2s_lightning import PAD
 from s2s_lightning.architecture import (
     State,
-    TokenEmbedding,
     assemble,
     masked_mean,
     reorder,
