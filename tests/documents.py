@@ -1,5 +1,6 @@
 """Documents as tests: their fenced blocks, and their commands run in this process."""
 
+import ast
 import os
 import re
 import shlex
@@ -43,3 +44,15 @@ def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     return folder
+
+
+def tree() -> str:
+    """The package, a line a file: its name, and the first sentence of its docstring."""
+    package = ROOT / "s2s_lightning"
+    lines = []
+    for path in sorted(package.rglob("*.py"), key=lambda path: (len(path.relative_to(package).parts) > 1, path)):
+        if sentence := (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]:
+            name = path.relative_to(package).as_posix().replace("__init__.py", "")
+            first = re.split(r"(?<=[a-z)`])\.(?: |$)", " ".join(sentence.split()))[0]
+            lines.append(f"{name or '__init__.py':34}{first}")
+    return "\n".join(lines)

@@ -8,7 +8,7 @@ import torch
 from tests.contract.test_network import (
     test_any_split_of_the_target_gives_the_logits_of_one_call as any_split_gives_the_logits_of_one_call,
 )
-from tests.documents import ROOT, blocks, commands, type_in, workplace
+from tests.documents import blocks, commands, tree, type_in, workplace
 
 
 @pytest.fixture
@@ -35,8 +35,5 @@ def test_the_example_of_an_architecture_keeps_the_law(folder: Path) -> None:
     any_split_gives_the_logits_of_one_call(BagOfWords(17, 13).eval(), torch.float64)
 
 
-def test_the_tree_of_the_readme_names_every_file() -> None:
-    tree = (ROOT / "README.md").read_text()
-    for path in sorted((ROOT / "s2s_lightning").iterdir()):
-        if path.name not in ("__pycache__", "__init__.py", "py.typed"):
-            assert path.name in tree, path.name
+def test_the_tree_of_the_readme_is_that_of_the_package() -> None:
+    assert blocks("README.md", "text")[-1].rstrip() == tree(), "print tests.documents.tree() into the README"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.batch import Batch
+from s2s_lightning.checkpoint import instantiate
 from s2s_lightning.module import Seq2SeqModule
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
@@ -17,14 +18,12 @@ SRC_VOCAB, TGT_VOCAB = 17, 13
 
 
 def build(config: Path, tgt_vocab_size: int | None = TGT_VOCAB) -> Seq2SeqModule:
-    """The module of a configuration, as the command line would build it, in evaluation mode."""
-    import importlib
-
+    """The module of a configuration, parsed and made as the command line does it, in evaluation mode."""
     spec = yaml.safe_load(config.read_text())["model"]
-    package, _, name = spec["class_path"].rpartition(".")
-    torch.manual_seed(0)
     sizes = {"src_vocab_size": SRC_VOCAB, "tgt_vocab_size": tgt_vocab_size}
-    return getattr(importlib.import_module(package), name)(**sizes, **spec.get("init_args", {})).eval()
+    torch.manual_seed(0)
+    module: Seq2SeqModule = instantiate({**spec, "init_args": {**spec["init_args"], **sizes}}, Seq2SeqModule)
+    return module.eval()
 
 
 def pad(rows: Sequence[Sequence[int]], length: int = 0) -> Tensor:
