@@ -3,10 +3,10 @@
     python benchmarks/toy_tasks.py --results toy_tasks.jsonl > table.md
 
 Sources are 1 to a given number of tokens, and none is in two splits; an architecture that attends to the source gets
-longer ones than one that has it as a fixed vector. Each trains with the model and the optimizer of its file, but without
-dropout and label smoothing, since the data hardly repeat, and at a constant learning rate, until it has enough of the
-validation pairs exactly right or its seconds are over. The table has the share of test pairs that greedy search then
-gets exactly right.
+longer ones than one that has it as a fixed vector. Each trains with the model and the optimizer of its file, but at a
+constant learning rate, and without dropout and label smoothing, since the data hardly repeat. It ends when enough of
+the validation pairs come out exactly right, or its seconds are over. The table has the share of test pairs that greedy
+search then gets exactly right.
 
 Each result is a line of the results file, and a run whose line is there is not repeated: after an interruption the same
 command goes on. A configuration that has changed is run anew.
@@ -87,6 +87,7 @@ class Setting(NamedTuple):
     length: int
     fixed_length: int
     symbols: int
+    max_tokens: int
     check_every: int
 
     def with_length(self, length: int) -> dict[str, float]:
@@ -141,9 +142,9 @@ def measured(family: Family, data: Seq2SeqData, setting: Setting) -> dict[str, f
 
 def data_of(task: str, length: int, setting: Setting) -> Seq2SeqData:
     corpus = Generated(
-        task, max_length=length, symbols=setting.symbols, train_pairs=100_000, val_pairs=200, test_pairs=1000
+        task, max_length=length, symbols=setting.symbols, train_pairs=50_000, val_pairs=500, test_pairs=1000
     )
-    return Seq2SeqData(corpus, max_tokens=1024, eval_max_tokens=16384)
+    return Seq2SeqData(corpus, max_tokens=setting.max_tokens, eval_max_tokens=8192)
 
 
 def run(families: list[Family], setting: Setting, results: Path) -> Iterator[dict[str, Any]]:
@@ -184,10 +185,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Path("toy_tasks.jsonl"), help="read and appended to")
     parser.add_argument("--seconds", type=float, default=60.0, help="of CPU, at most, for each run (default: 60)")
     parser.add_argument("--goal", type=float, default=0.995, help="share of val pairs that ends a run (0.995)")
-    parser.add_argument("--length", type=int, default=20, help="longest source of those that attend (default: 20)")
-    parser.add_argument("--fixed_length", type=int, default=6, help="longest source of fixed-vector ones (default: 6)")
-    parser.add_argument("--symbols", type=int, default=20, help="different tokens (default: 20)")
-    parser.add_argument("--check_every", type=int, default=100, help="steps between validations (default: 100)")
+    parser.add_argument("--length", type=int, default=8, help="longest source of those that attend (default: 8)")
+    parser.add_argument("--fixed_length", type=int, default=4, help="longest source of fixed-vector ones (default: 4)")
+    parser.add_argument("--symbols", type=int, default=10, help="different tokens (default: 10)")
+    parser.add_argument("--max_tokens", type=int, default=512, help="of a training batch (default: 512)")
+    parser.add_argument("--check_every", type=int, default=50, help="steps between validations (default: 50)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     return parser.parse_args()
 

@@ -234,6 +234,7 @@ def hush() -> None:
     """Silence what Lightning says in every run and what nobody can act upon."""
     # Batches are gathered from memory in a millisecond: workers would cost more than they bring.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(worth_saying)

@@ -13,6 +13,7 @@ from s2s_lightning import PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
 from s2s_lightning.decoding import Decoding, Greedy, Hypothesis
+from s2s_lightning.errors import UserError
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy, Objective
 from s2s_lightning.schedules import Constant, Schedule
 
@@ -83,10 +84,26 @@ class Seq2SeqModule(LightningModule):
         checkpoint["class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(decay_groups(self.model))
-        scheduler = self.schedule.build(optimizer, self._total_steps)
-        entry = {"scheduler": scheduler, "interval": self.schedule.interval, "monitor": self.schedule.monitor}
+        optimizer = self._optimizer()
+        # A fused optimizer would unscale the gradients in its own step: too late for clipping, which Lightning refuses.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        entry = {
+            "scheduler": self.schedule.build(optimizer, self._total_steps),
+            "interval": self.schedule.interval,
+            "monitor": self.schedule.monitor,
+            # a schedule that follows a metric waits for the epochs that have one
+            "frequency": (self.schedule.monitor and self.trainer.check_val_every_n_epoch) or 1,
+        }
         return {"optimizer": optimizer, "lr_scheduler": entry}
+
+    def _optimizer(self) -> Optimizer:
+        """In groups only where there is weight decay: some optimizers take none."""
+        try:
+            optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
+            decays = optimizer.defaults.get("weight_decay")
+            return self.optimizer(decay_groups(self.model)) if decays else optimizer
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the optimizer does not take these parameters or settings: {error}") from error
 
     def _total_steps(self) -> float:
         return self.trainer.estimated_stepping_batches

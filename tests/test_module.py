@@ -1,6 +1,7 @@
 """Seq2SeqModule: gradients of the mean over the effective batch, whatever the micro-batches (law 14)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
+from s2s_lightning.errors import UserError
 from s2s_lightning.module import decay_groups
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
 from tests.toy import ToyData, ToyModule, toy_batch, toy_network, toy_trainer, toy_words, windows
@@ -96,3 +98,32 @@ def test_token_scores_are_those_of_all_the_logits_at_once(piece: int) -> None:
 
 def test_what_is_chosen_at_test_time_is_no_hyperparameter() -> None:
     assert not {"objective", "decoding", "optimizer", "schedule", "model"} & set(ToyModule().hparams)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, torch.optim.Rprop, torch.optim.Adafactor])
+def test_optimizers_without_groups_or_weight_decay_train(
+    tmp_path: Path, optimizer: Callable[..., torch.optim.Optimizer]
+) -> None:
+    module = ToyModule()
+    module.optimizer = partial(optimizer, lr=0.01)
+    before = module.model.readout.weight.clone()
+    toy_trainer(tmp_path, limit_val_batches=0, max_steps=2).fit(module, datamodule=ToyData())
+    assert not torch.equal(before, module.model.readout.weight)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Muon, partial(torch.optim.SGD, lr=-1.0)], ids=["Muon", "SGD"])
+def test_an_optimizer_that_cannot_take_the_parameters_says_so(
+    tmp_path: Path, optimizer: Callable[..., torch.optim.Optimizer]
+) -> None:
+    module = ToyModule()
+    module.optimizer = optimizer
+    with pytest.raises(UserError, match="optimizer"):
+        toy_trainer(tmp_path).fit(module, datamodule=ToyData())
+
+
+def test_a_fused_optimizer_trains_in_mixed_precision_with_clipping(tmp_path: Path) -> None:
+    module = ToyModule().float()
+    module.optimizer = partial(torch.optim.AdamW, lr=0.01, fused=True)
+    trainer = toy_trainer(tmp_path, limit_val_batches=0, max_steps=2, precision="bf16-mixed", gradient_clip_val=1.0)
+    trainer.fit(module, datamodule=ToyData())
+    assert trainer.global_step == 2

@@ -83,6 +83,11 @@ def test_plateau_cuts_the_rate_after_its_patience(tmp_path: Path) -> None:
     assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01])
 
 
+def test_a_plateau_waits_for_the_epochs_that_validate(tmp_path: Path) -> None:
+    factors = fit(tmp_path, Plateau("val/bleu", "max", factor=0.1, patience=0), max_epochs=6, check_val_every_n_epoch=2)
+    assert factors == pytest.approx([1, 1, 1, 1, 0.1, 0.1])
+
+
 def test_a_decay_ends_with_the_epochs_of_the_run(tmp_path: Path) -> None:
     assert fit(tmp_path, Linear(0), max_epochs=4) == pytest.approx([1, 0.75, 0.5, 0.25])
 

@@ -1,5 +1,6 @@
 """Laws 1, 2, 4, 7, 8 of the network, and 14 of its gradients, over every shipped configuration."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,10 @@ def in_pieces(network: Seq2SeqModule, tgt_in: Tensor, state: State, cuts: list[i
     return torch.cat(parts, 1)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+in_both_precisions = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+
+
+@in_both_precisions
 def test_any_split_of_the_target_gives_the_logits_of_one_call(network: Seq2SeqModule, dtype: torch.dtype) -> None:
     network.to(dtype)
     batch = batch_of(random_pairs(4))
@@ -39,7 +43,9 @@ def test_any_split_of_the_target_gives_the_logits_of_one_call(network: Seq2SeqMo
         torch.testing.assert_close(in_pieces(network, batch.tgt_in, start, cuts), whole, rtol=0, atol=tolerance)
 
 
-def test_reordered_hypotheses_go_on_from_their_parents(network: Seq2SeqModule) -> None:
+@in_both_precisions
+def test_reordered_hypotheses_go_on_from_their_parents(network: Seq2SeqModule, dtype: torch.dtype) -> None:
+    network.to(dtype)
     batch = batch_of(random_pairs(3))
     start = repeat(network.model.start(batch.src, batch.src_padding), 2)
     tgt_in = torch.randint(4, 13, (6, 6))
@@ -49,7 +55,7 @@ def test_reordered_hypotheses_go_on_from_their_parents(network: Seq2SeqModule) -
     then = network.model.step(tgt_in[:, 3:], reorder(first.state, parents)).log_probs
     history = torch.cat([tgt_in[parents, :3], tgt_in[:, 3:]], 1)
     whole = network.model.step(history, start).log_probs
-    torch.testing.assert_close(then, whole[:, 3:], rtol=0, atol=1e-10)
+    torch.testing.assert_close(then, whole[:, 3:], rtol=0, atol=1e-10 if dtype == torch.float64 else 1e-4)
 
 
 def test_a_call_does_not_change_the_state_it_was_given(network: Seq2SeqModule) -> None:
@@ -59,23 +65,20 @@ def test_a_call_does_not_change_the_state_it_was_given(network: Seq2SeqModule) -
     torch.testing.assert_close(network.model.step(batch.tgt_in[:, 2:4], state).log_probs, once, rtol=0, atol=0)
 
 
-def test_padding_does_not_change_states_logits_or_loss(network: Seq2SeqModule) -> None:
+@in_both_precisions
+def test_padding_does_not_change_states_logits_or_loss(network: Seq2SeqModule, dtype: torch.dtype) -> None:
+    network.to(dtype)
+    close = partial(torch.testing.assert_close, rtol=0, atol=1e-10 if dtype == torch.float64 else 1e-5)
     pairs = random_pairs(4)
     tight, loose = batch_of(pairs), batch_of(pairs, padding=15)
-    for tight_row, loose_row, (src, _) in zip(
-        *(network.model.encoder(network.model.src_embedding(b.src), b.src_padding).states for b in (tight, loose)),
-        pairs,
-        strict=True,
-    ):
+    states = (network.model.encoder(network.model.src_embedding(b.src), b.src_padding).states for b in (tight, loose))
+    for tight_row, loose_row, (src, _) in zip(*states, pairs, strict=True):
         length = len(src) + 1
-        torch.testing.assert_close(tight_row[:length], loose_row[:length], rtol=0, atol=1e-10)
+        close(tight_row[:length], loose_row[:length])
     real = tight.tgt_out != PAD
-    loose_logits = logits(network, loose)[:, : real.shape[1]]
-    torch.testing.assert_close(logits(network, tight)[real], loose_logits[real], rtol=0, atol=1e-10)
-    for a, b in zip(
-        network.objective(network.model, tight)[:2], network.objective(network.model, loose)[:2], strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+    close(logits(network, tight)[real], logits(network, loose)[:, : real.shape[1]][real])
+    means = [total / tokens for total, tokens, _ in (network.objective(network.model, b) for b in (tight, loose))]
+    close(*means)
 
 
 def test_the_future_does_not_change_the_past(network: Seq2SeqModule) -> None:
@@ -99,7 +102,6 @@ def test_a_source_token_changes_the_logits(network: Seq2SeqModule) -> None:
 
 NO_GRADIENT: dict[str, str] = {
     "key.bias": "a constant added to every score of a row cancels in the softmax",
-    "k_proj.bias": "a constant added to every score of a row cancels in the softmax",
 }
 
 
