@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from s2s_lightning import PAD
 from s2s_lightning.loss import linear_cross_entropy
@@ -95,3 +97,24 @@ def test_gradients_come_in_the_type_of_their_tensor() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         loss = linear_cross_entropy(*inputs, target, 0.1).sum
     assert [g.dtype for g in torch.autograd.grad(loss, inputs)] == [torch.bfloat16, torch.float32, torch.float32]
+
+
+class Largest(TorchDispatchMode):
+    """The most elements of any tensor that an operation gives."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+        self.elements = max([self.elements, *(x.numel() for x in tensors)])
+        return result
+
+
+def test_the_logits_never_exist_whole() -> None:
+    tokens, vocab, chunk = 64, 500, 4
+    hidden, weight = torch.randn(tokens, 3).requires_grad_(), torch.randn(vocab, 3).requires_grad_()
+    target = torch.randint(1, vocab, (tokens,))
+    with Largest() as seen:
+        linear_cross_entropy(hidden, weight, torch.zeros(vocab), target, 0.1, chunk=chunk).sum.backward()
+    assert chunk * vocab <= seen.elements < 2 * chunk * vocab

@@ -16,7 +16,8 @@ from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.positions import Rotation, rotate
 
 MASKED = -3e4
-"""Added to a score, leaves a weight of exactly 0. Finite, so that a fully masked row is no NaN; half types hold it."""
+"""Added to a score, leaves a weight of exactly 0 (unless scores themselves are as large). Finite, so that a fully masked
+row is no NaN; half types hold it."""
 
 
 class KeyValue(NamedTuple):
@@ -93,29 +94,33 @@ class _Attention(nn.Module):
         return fused_attention(q, kv, bias)
 
 
-class SelfAttention(_Attention):
-    """Each position reads all of its sequence."""
+class _JointProjection(_Attention):
+    """Queries, keys and values of one sequence, by one matrix."""
 
     def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__(d_model, num_heads, dropout)
         self.query_key_value = nn.Linear(d_model, 3 * d_model)
+
+    def _project(self, x: Tensor) -> list[Tensor]:
+        """(B, T, D) -> three of (B, H, T, d)."""
+        return [self._split(part) for part in self.query_key_value(x).chunk(3, -1)]
+
+
+class SelfAttention(_JointProjection):
+    """Each position reads all of its sequence."""
 
     def forward(self, x: Tensor, bias: Tensor, rotation: Rotation | None = None) -> Tensor:
         """Of x (B, T, D), with the bias (B, 1, 1, T) of its padding."""
-        q, k, v = map(self._split, self.query_key_value(x).chunk(3, -1))
+        q, k, v = self._project(x)
         return self._merge(self._attend(rotate(q, rotation), KeyValue(rotate(k, rotation), v), bias))
 
 
-class CausalSelfAttention(_Attention):
+class CausalSelfAttention(_JointProjection):
     """Each position reads itself and what came before, in this call and in earlier ones."""
-
-    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
-        super().__init__(d_model, num_heads, dropout)
-        self.query_key_value = nn.Linear(d_model, 3 * d_model)
 
     def forward(self, x: Tensor, past: KeyValue, rotation: Rotation | None = None) -> tuple[Tensor, KeyValue]:
         """Of x (B, T, D) after ``past`` (B, H, P, d): (B, T, D) and the past of the next call (B, H, P + T, d)."""
-        q, k, v = map(self._split, self.query_key_value(x).chunk(3, -1))
+        q, k, v = self._project(x)
         kv = past.append(KeyValue(rotate(k, rotation), v))
         return self._merge(self._attend_back(rotate(q, rotation), kv)), kv
 
