@@ -63,6 +63,14 @@ def test_a_sentence_decodes_alike_alone_in_any_batch_and_in_any_order(network: S
         assert_same(found, decode(network, search, [src])[0])
 
 
+def test_in_single_precision_a_beam_finds_equally_good_outputs(network: Seq2SeqModule) -> None:
+    """Equal candidates may be swapped, and with them an output: the scores of the best agree."""
+    network.float()
+    beam = SEARCHES["beam"]
+    for src, found in zip(SOURCES, decode(network, beam, SOURCES), strict=True):
+        assert found[0].score == pytest.approx(decode(network, beam, [src])[0][0].score, abs=1e-4)
+
+
 def test_in_single_precision_only_equal_candidates_are_swapped(network: Seq2SeqModule) -> None:
     network.float()
     for src, (found,) in zip(SOURCES, decode(network, Greedy(**TIGHT), SOURCES), strict=True):
