@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from s2s_lightning.checkpoint import Trained, load
 
 __version__ = "0.1.0"
-__all__ = ["BOS", "EOS", "PAD", "UNK", "Trained", "__version__", "load"]
+PROGRAM = "python -m s2s_lightning"
+__all__ = ["BOS", "EOS", "PAD", "PROGRAM", "UNK", "Trained", "__version__", "load"]
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary. A tokenizer that the user brings is mapped onto them."""

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from s2s_lightning import __version__
+from s2s_lightning import PROGRAM, __version__
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
-
-PROGRAM = "python -m s2s_lightning"
 
 COMMANDS = {
     "fit": ("s2s_lightning.cli", "train a model"),

@@ -2,7 +2,7 @@
 
 import pickle
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NamedTuple
@@ -19,6 +19,13 @@ from s2s_lightning.module import Seq2SeqModule
 
 VOCABULARY_SIZES = ("src_vocab_size", "tgt_vocab_size")
 """Arguments of a model that the tokenizers give."""
+
+SETTLED = {
+    "model": "the checkpoint's network is",
+    "data.tokenizer": "the checkpoint's tokenizers are",
+    "data.tgt_tokenizer": "the checkpoint's tokenizers are",
+}
+"""Key -> what a checkpoint settles by it, as the beginning of a sentence."""
 
 
 class Output(NamedTuple):
@@ -129,13 +136,13 @@ def stored_config(checkpoint: dict[str, Any]) -> Config:
     return {"model": {"class_path": checkpoint["class_path"], "init_args": arguments}}
 
 
-def refuse_contradictions(config: Config, stored: Config, keys: Iterable[str]) -> None:
+def refuse_contradictions(config: Config, stored: Config, keys: Mapping[str, str] = SETTLED) -> None:
     """The network and the tokenizers are the checkpoint's.
 
     Args:
         config: what is asked for.
         stored: what the checkpoint was trained with.
-        keys: dotted keys below which they must agree.
+        keys: dotted keys below which they must agree -> what is used of the checkpoint.
 
     Raises:
         UserError: names the first key that differs.
@@ -148,9 +155,14 @@ def refuse_contradictions(config: Config, stored: Config, keys: Iterable[str]) -
         fixed = name if name in trained else below  # null in the checkpoint where there is a class now
         if fixed in trained and trained[fixed] != value:
             raise UserError(
-                f"{name}={value} contradicts the checkpoint's {trained[fixed]}: leave it out, "
-                "or start a new run with fit --init_from"
+                f"{name}={value} contradicts the checkpoint's {said(trained[fixed])}: {keys[below]} used; "
+                "leave it out, or change it in a new run with fit --init_from"
             )
+
+
+def said(value: Any) -> str:
+    """A stored setting in words."""
+    return "default" if value is None else str(value)
 
 
 def leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,16 +11,16 @@ import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info
 
 import s2s_lightning.families  # noqa: F401  a class has a short name once it is imported
+from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
-from s2s_lightning.callbacks.configuration import Config, Configuration
-from s2s_lightning.callbacks.ending import StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configuration
+from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
     initialise_from,
@@ -128,7 +128,10 @@ class CLI(LightningCLI):
         if model := self.config.model:
             refuse_vocabulary_sizes(model.init_args)
         if self.config.ckpt_path:
-            refuse_contradictions(self._plain(), stored, ("model", "data.tokenizer", "data.tgt_tokenizer"))
+            refuse_contradictions(self._plain(), stored)
+        for way in WAYS_TO_START:
+            if path := self.config[way]:  # resolved now, for ``latest`` will point elsewhere
+                self.config[way] = str(Path(path).resolve())
 
     def _stored(self) -> Config:
         """What is said by the checkpoint that the run starts from."""
@@ -195,9 +198,8 @@ class CLI(LightningCLI):
         checkpoints: BestAndLast = self.config_init.checkpoint
         if config["enable_checkpointing"] is not False:
             kept += [checkpoints, StopOnInterrupt(checkpoints)]
-        if patience := self.config.patience:
-            # Not strict: that the metric is missing is said by the checkpoints, with the right name.
-            kept.append(EarlyStopping(checkpoints.monitor, patience=patience, mode=checkpoints.mode, strict=False))
+        if (patience := self.config.patience) is not None:
+            kept.append(Patience(checkpoints, patience))
         return [*kept, ValidateAtEnd(), Configuration(self._plain())]
 
     # Running
@@ -212,12 +214,16 @@ class CLI(LightningCLI):
                 raise
             self._say_how_to_go_on()
             sys.exit(130)
+        except (MisconfigurationException, ValueError) as error:
+            if not raised_by_lightning(error):
+                raise
+            raise UserError(f"trainer: {error}") from error
         if self.command != "fit":  # whose last words are those of its callback
             rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
 
     def _say_how_to_go_on(self) -> None:
         last = self.config_init.checkpoint.last_model_path
-        how = f"go on with: python -m s2s_lightning fit --ckpt_path {last}" if last else "nothing was saved"
+        how = f"go on with: {PROGRAM} fit --ckpt_path {last}" if last else "nothing was saved"
         rank_zero_info(f"stopped at step {self.trainer.global_step}; {how}")
 
 
@@ -227,7 +233,15 @@ def run(command: str, args: Sequence[str]) -> None:
 
 
 def usage(command: str) -> str:
-    return f"python -m s2s_lightning {command} [--config FILE]... [--GROUP CLASS] [--GROUP.OPTION VALUE]..."
+    return f"{PROGRAM} {command} [--config FILE]... [--GROUP CLASS] [--GROUP.OPTION VALUE]..."
+
+
+def raised_by_lightning(error: BaseException) -> bool:
+    """Whether it is Lightning itself that refuses a setting, and not something that it calls."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("lightning.")
 
 
 def hush() -> None:

@@ -19,11 +19,7 @@ def given(args: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: a file is missing, or is no YAML mapping.
     """
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    options.add_argument("-c", "--config", action="append", nargs="?", default=[])
-    for name in NAMED:
-        options.add_argument(f"--{name}", nargs="?")
-    known = vars(options.parse_known_args(args)[0])
+    known = _known(args)
     config: dict[str, Any] = {}
     for source in filter(None, known["config"]):
         config.update(mapping(source))
@@ -32,9 +28,16 @@ def given(args: Sequence[str]) -> dict[str, Any]:
 
 def config_files(args: Sequence[str]) -> list[Path]:
     """The configuration files in the order in which they are given."""
+    return [Path(source) for source in filter(None, _known(args)["config"]) if Path(source).is_file()]
+
+
+def _known(args: Sequence[str]) -> dict[str, Any]:
+    """The configuration files and ``NAMED`` options among the arguments."""
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("-c", "--config", action="append", nargs="?", default=[])
-    return [Path(source) for source in filter(None, options.parse_known_args(args)[0].config) if Path(source).is_file()]
+    for name in NAMED:
+        options.add_argument(f"--{name}", nargs="?")
+    return vars(options.parse_known_args(args)[0])
 
 
 def mapping(source: str) -> dict[str, Any]:

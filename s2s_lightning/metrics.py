@@ -3,11 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Texts = Sequence[str]
 References = Sequence[Sequence[str]]
 """At least one right answer an item; items may have different numbers of them."""
+
+Tokenize = Literal["13a", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200", "none"]
+"""sacreBLEU's tokenizers."""
 
 
 class Score(NamedTuple):
@@ -33,7 +36,7 @@ class SacreBLEU(Metric):
         lowercase: ignore case.
     """
 
-    def __init__(self, tokenize: str = "13a", lowercase: bool = False) -> None:
+    def __init__(self, tokenize: Tokenize = "13a", lowercase: bool = False) -> None:
         self.tokenize = tokenize
         self.lowercase = lowercase
 
@@ -80,14 +83,17 @@ class ErrorRates(Metric):
         }
 
 
-DEFAULT_METRICS: tuple[Metric, ...] = (ErrorRates(), SacreBLEU(), ChrF())
+def default_metrics(tokenize: Tokenize = "13a") -> list[Metric]:
+    """What each evaluation computes; ``tokenize`` is BLEU's."""
+    return [ErrorRates(), SacreBLEU(tokenize), ChrF()]
 
 
 def corpus_scores(
-    hypotheses: Texts, references: References, metrics: Iterable[Metric] = DEFAULT_METRICS
+    hypotheses: Texts, references: References, metrics: Iterable[Metric] | None = None
 ) -> dict[str, Score]:
-    """The scores of all the metrics by name, of a corpus of at least one item."""
-    return {name: score for metric in metrics for name, score in metric(hypotheses, references).items()}
+    """The scores of all the metrics (the default ones) by name, of a corpus of at least one item."""
+    chosen = default_metrics() if metrics is None else metrics
+    return {name: score for metric in chosen for name, score in metric(hypotheses, references).items()}
 
 
 def _sacre(metric: Any, hypotheses: Texts, references: References) -> Score:

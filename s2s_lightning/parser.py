@@ -12,6 +12,7 @@ from pydoc import locate
 from typing import Any, NoReturn, get_args, get_origin
 
 import jsonargparse
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, closest_key, did_you_mean
@@ -27,6 +28,27 @@ class Parser(jsonargparse.ArgumentParser):
         if not self.exit_on_error:  # a parser inside another one, which will explain
             super().error(message, ex)
         raise UserError(explain(message, self)) from ex
+
+    def instantiate(self, namespace: jsonargparse.Namespace, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:
+        """The objects of a configuration; a constructor's ValueError is a UserError."""
+        kwargs = {"instantiators": [(constructed, object, True)], **kwargs}
+        objects: jsonargparse.Namespace = super().instantiate(namespace, *args, **kwargs)
+        return objects
+
+
+def constructed(owner: type, *args: Any, **kwargs: Any) -> Any:
+    """An object whose arguments the user chose.
+
+    Raises:
+        UserError: the class refuses a value, or does not take the arguments. Any other error is one of its own.
+    """
+    try:
+        return owner(*args, **kwargs)
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+        if isinstance(error, TypeError) and inside:
+            raise
+        raise UserError(f"{owner.__name__}: {error}") from error
 
 
 def explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
@@ -199,15 +221,17 @@ def _no_class(place: _Place, name: str) -> str:
 
 
 def _wrong_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
-    given = next(line.split("Given value: ")[1] for line in rest if "Given value: " in line)
-    name = re.search(r"'class_path': '([^']+)'", given)
+    given = next((line.split("Given value: ")[1] for line in rest if "Given value: " in line), match.string)
+    name = re.search(r"'class_path': '([^']+)'", given) or re.search(r"Import path (\S+) does not", given)
     return f"{place.option()}={name[1] if name else given} is no {match[1]}{_among(sorted(place.classes()))}"
 
 
 def _wrong_type(place: _Place, match: re.Match[str], rest: list[str]) -> str:
-    value = next(found[1] for found in (re.search(_VALUE, line) for line in rest) if found)
+    value = next((found[1] for found in (re.search(_VALUE, line) for line in rest) if found), None)
+    if value is None:
+        return f"{place.option()}: {match.string.strip()}"
     expected = place.types or match[1]
-    choices = re.findall(r"'(\w+)'", expected) if "Literal" in expected else []
+    choices = re.findall(r"'([^']+)'", expected) if "Literal" in expected else []
     return f"{place.option()}={value}: expected {_readable(expected)}{did_you_mean(closest(value, choices))}"
 
 

@@ -15,18 +15,27 @@ VARIABLE = "S2S_LIGHTNING_RUN"
 def new_run_folder(parent: Path, command: str) -> Path:
     """``parent/<time>``, with the command unless it is fit: new, made by the first process, told to those it starts.
 
-    ``parent/latest`` points to the newest training, where the file system has links. Where something else has started
-    the processes (torchrun, SLURM), the others' folder has a name but is not made: the first process alone writes.
+    Where something else has started the processes (torchrun, SLURM), the others' folder has a name but is not made: the
+    first process alone writes.
     """
     time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = parent / (time if command == "fit" else f"{time}_{command}")
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return Path(os.environ.get(VARIABLE, folder))
     folder = _made(folder)
-    if command == "fit":
-        _point(folder.with_name("latest"), folder)
     os.environ[VARIABLE] = str(folder)
     return folder
+
+
+def become_latest(folder: Path) -> None:
+    """Point ``latest`` beside the run's folder to it, where the file system has links.
+
+    A training does so when it has a checkpoint: ``latest`` always has something to go on with. A folder that
+    ``new_run_folder`` has not made is left alone, for what stands beside it is not ours.
+    """
+    own = os.environ.get(VARIABLE)
+    if not rank_zero_only.rank and own and Path(own).resolve() == folder.resolve():  # type: ignore[attr-defined]
+        _point(folder.with_name("latest"), folder)
 
 
 def _made(folder: Path) -> Path:

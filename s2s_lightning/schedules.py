@@ -12,7 +12,7 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 
 
 class Schedule(ABC):
@@ -27,9 +27,10 @@ class Schedule(ABC):
 
 
 class _Warmup(Schedule):
-    """Linear warm-up to the peak."""
+    """Linear warm-up to the peak; UserError for a negative number of steps."""
 
     def __init__(self, warmup_steps: int) -> None:
+        check_at_least(0, warmup_steps=warmup_steps)
         self.warmup_steps = warmup_steps
 
     def _warmup(self, step: int) -> float:

@@ -16,6 +16,7 @@ from s2s_lightning.objectives import LabelSmoothedCrossEntropy
 RECURRENT = {"d_embedding": 32, "d_model": 64, "num_layers": 1, "dropout": 0.0}
 CONVOLUTIONAL = {"d_embedding": 64, "d_model": 64, "num_encoder_layers": 2, "num_decoder_layers": 2, "dropout": 0.0}
 ATTENTION = {"d_model": 64, "d_ff": 128, "num_encoder_layers": 1, "num_decoder_layers": 1, "dropout": 0.0}
+BACKWARD, ROTARY = {"direction": "backward"}, {"positions": "rotary"}
 
 
 class Case(NamedTuple):
@@ -28,7 +29,7 @@ class Case(NamedTuple):
     max_length: int
 
     def data(self) -> Seq2SeqData:
-        corpus = Generated(self.task, max_length=self.max_length, symbols=8, train_pairs=20_000, val_pairs=200)
+        corpus = Generated(self.task, max_length=self.max_length, symbols=8, train_pairs=20_000)
         return Seq2SeqData(corpus, max_tokens=512, eval_max_tokens=4096)
 
     def module(self, data: Seq2SeqData, seed: int) -> Seq2SeqModule:
@@ -41,29 +42,31 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "fixed vector": Case(LSTM, RECURRENT | {"direction": "backward"}, 1e-2, "copy", 4),
-    "attentive": Case(Luong, RECURRENT, 1e-2, "reverse", 8),
-    "convolutional": Case(ConvS2S, CONVOLUTIONAL, 3e-3, "copy", 8),
-    "attention": Case(Transformer, ATTENTION, 3e-3, "sort", 8),
+    "fixed vector": Case(LSTM, RECURRENT | BACKWARD, 5e-3, "copy", 4),
+    "attentive": Case(Luong, RECURRENT, 5e-3, "sort", 6),
+    "convolutional": Case(ConvS2S, CONVOLUTIONAL, 2e-3, "copy", 8),
+    "attention": Case(Transformer, ATTENTION | ROTARY, 2e-3, "reverse", 6),
 }
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_family_of_each_kind_learns_a_task(case: Case) -> None:
     data = case.data()
-    module, validation = case.module(data, 0), list(data.val_dataloader())
-    learn(module, data, lambda step: step == 1500 or (step % 50 == 0 and exact_match(module, validation) >= 0.99))
+    module, validation = case.module(data, seed=0), list(data.val_dataloader())
+    learn(module, data, lambda step: step == 1000 or (step % 50 == 0 and exact_match(module, validation) >= 0.998))
     assert exact_match(module, data.test_dataloader()) >= 0.98
 
 
-@pytest.mark.parametrize("seed", [0])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_fixed_vector_is_worse_than_attention_on_longer_copies(seed: int) -> None:
-    matches = []
-    for family in (LSTM, Luong):
-        case = Case(family, RECURRENT, 1e-2, "copy", 12)
-        data = case.data()
-        module = case.module(data, seed)
-        learn(module, data, lambda step: step == 300)
-        matches.append(exact_match(module, data.test_dataloader()))
-    fixed, attentive = matches
-    assert attentive - fixed > 0.4
+    fixed, attentive = (copying(family, seed) for family in (LSTM, Luong))
+    assert attentive > fixed + 0.25
+
+
+def copying(family: type[Seq2SeqModule], seed: int) -> float:
+    """Exact match after 300 steps of copying up to 12 tokens, at one width, learning rate and order of the data."""
+    case = Case(family, RECURRENT, 5e-3, "copy", 12)
+    data = case.data()
+    module = case.module(data, seed)
+    learn(module, data, lambda step: step == 300)
+    return exact_match(module, data.test_dataloader())

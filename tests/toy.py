@@ -127,6 +127,9 @@ class ToyData(LightningDataModule):
 
     test_dataloader = predict_dataloader = val_dataloader
 
+    def has(self, split: str) -> bool:
+        return True
+
     def sources(self, split: str, indices: Sequence[int]) -> list[str]:
         return [self.words[index] for index in indices]
 

@@ -8,11 +8,12 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from s2s_lightning import BOS
+from s2s_lightning import BOS, EOS
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Split, outputs_of
 from s2s_lightning.callbacks.run import TextLayer, network, run_folder, source_ids, texts
+from s2s_lightning.errors import UserError
 
 END = "</s>"
 
@@ -36,8 +37,11 @@ class Attention(Gathering[Alignment]):
     Args:
         num_items: sentences to draw, spread over the validation split.
         layer: the decoder layer, counted from 0 (-1 is the last); by default the mean of all.
-        head: the head, counted from 0; by default the mean of all.
+        head: the head, counted from 0 (-1 is the last); by default the mean of all.
         keep: keep the picture of each validation too, as ``attention/step_<step>.png``.
+
+    Raises:
+        UserError: the network has no such layer or head; before training, not at the first validation.
     """
 
     stages = ("val",)
@@ -50,6 +54,20 @@ class Attention(Gathering[Alignment]):
         self.head = head
         self.keep = keep
         self._said = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage not in ("fit", "validate") or (self.layer is None and self.head is None):
+            return
+        weights = self._smallest(pl_module)
+        if weights is not None:
+            check_place("layer", self.layer, weights.shape[0])
+            check_place("head", self.head, weights.shape[1])
+
+    @torch.no_grad()
+    def _smallest(self, pl_module: LightningModule) -> Tensor | None:
+        """The weights of the empty sentence; the run's random numbers stay what they were."""
+        with torch.random.fork_rng(devices=[]):
+            return force_decode(network(pl_module), Alignment(0, [EOS], [], True), pl_module.device)
 
     def take(self, step: dict[str, Any], batch: Batch) -> list[Alignment]:
         rows = zip(outputs_of(step), source_ids(batch), strict=True)
@@ -85,6 +103,14 @@ class Attention(Gathering[Alignment]):
         if self.keep:
             (folder / "attention").mkdir(exist_ok=True)
             shutil.copyfile(folder / "attention.png", folder / "attention" / f"step_{trainer.global_step:08d}.png")
+
+
+def check_place(name: str, place: int | None, count: int) -> None:
+    """Raises UserError for a layer or head that is not among so many."""
+    if place is not None and not -count <= place < count:
+        raise UserError(
+            f"--attention.{name}={place}: the decoder has {count}, counted from 0; leave it out for the mean"
+        )
 
 
 def force_decode(model: Seq2Seq, row: Alignment, device: torch.device) -> Tensor | None:

@@ -7,8 +7,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from s2s_lightning.callbacks.epoch_over import epoch_over
 from s2s_lightning.callbacks.run import run_folder
 from s2s_lightning.errors import UserError
+from s2s_lightning.runs import become_latest
 from s2s_lightning.suggest import closest, did_you_mean
 
 Mode = Literal["min", "max"]
@@ -43,11 +45,14 @@ class BestAndLast(Checkpoint):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         score = self._score(trainer)
+        if _writes_nothing(trainer):
+            return
         if improved := self._improves(score):
             self.best_model_score, self.best_model_path = score, self._best
-        self.save_last(trainer)
-        if improved:
-            self._save(trainer, self._best)
+        with epoch_over(trainer, pl_module):
+            self.save_last(trainer)
+            if improved:
+                trainer.save_checkpoint(self._best, weights_only=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._saved_step != trainer.global_step:
@@ -55,9 +60,13 @@ class BestAndLast(Checkpoint):
 
     def save_last(self, trainer: Trainer) -> None:
         """Write ``last.ckpt`` now; on all ranks at the same step."""
-        self.last_model_path = self._last
+        if _writes_nothing(trainer):
+            return
+        trainer.save_checkpoint(self._last, weights_only=False)
         self._saved_step = trainer.global_step
-        self._save(trainer, self._last)
+        if not self.last_model_path:
+            self.last_model_path = self._last
+            become_latest(run_folder(trainer))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -75,10 +84,6 @@ class BestAndLast(Checkpoint):
     def _best_path(self) -> str:
         return str(Path(self.best_model_path).absolute()) if self.best_model_path else ""
 
-    def _save(self, trainer: Trainer, path: str) -> None:
-        if not getattr(trainer, "fast_dev_run", False):
-            trainer.save_checkpoint(path, weights_only=False)
-
     def _improves(self, score: Tensor) -> bool:
         """NaN never does, once there is a score."""
         if self.best_model_score is None:
@@ -93,6 +98,11 @@ class BestAndLast(Checkpoint):
             hint = did_you_mean(closest(self.monitor, names)) or f"; choose one of {', '.join(names)}"
             raise UserError(f"--checkpoint.monitor={self.monitor} is not logged{hint}")
         return metrics[self.monitor].detach().clone()
+
+
+def _writes_nothing(trainer: Trainer) -> bool:
+    """A ``fast_dev_run`` leaves no checkpoints."""
+    return bool(getattr(trainer, "fast_dev_run", False))
 
 
 def inferred_mode(monitor: str) -> Mode:

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Split
 from s2s_lightning.callbacks.run import run_folder, texts
-from s2s_lightning.metrics import ChrF, ErrorRates, Metric, SacreBLEU, Score, corpus_scores
+from s2s_lightning.metrics import Metric, Score, Tokenize, corpus_scores, default_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Evaluation(Gathering[Scored]):
 
     stages = ("val", "test")
 
-    def __init__(self, metrics: list[Metric] | None = None, tokenize: str = "13a") -> None:
+    def __init__(self, metrics: list[Metric] | None = None, tokenize: Tokenize = "13a") -> None:
         super().__init__()
-        self.metrics: list[Metric] = [ErrorRates(), SacreBLEU(tokenize), ChrF(), *(metrics or [])]
+        self.metrics: list[Metric] = [*default_metrics(tokenize), *(metrics or [])]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Every rank computes the same number from the same gathered rows: there is nothing to synchronise.

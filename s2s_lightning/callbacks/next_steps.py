@@ -3,52 +3,92 @@
 import os
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from s2s_lightning import PROGRAM
+from s2s_lightning.callbacks.ending import Patience
 from s2s_lightning.callbacks.run import Keeper, keeper, run_folder, texts
-
-PROGRAM = "python -m s2s_lightning"
 
 
 class NextSteps(Callback):
-    """Prints, at the end of ``fit``, the best checkpoint and the commands that use it."""
+    """Prints, at the end of ``fit``, where things are and the commands that use them."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        checkpoint = keeper(trainer)
-        if trainer.is_global_zero and checkpoint is not None and checkpoint.best_model_path:
-            pl_module.print("\n".join(["", *result(trainer, checkpoint), *commands(trainer, checkpoint)]))
+        if trainer.is_global_zero:
+            kept = Kept.by(keeper(trainer))
+            pl_module.print("\n".join(["", *result(trainer, kept), *commands(trainer, kept)]))
 
 
-def result(trainer: Trainer, checkpoint: Keeper) -> list[str]:
+class Kept(NamedTuple):
+    """The checkpoints that are there, and what the best one is judged by."""
+
+    best: str | None
+    last: str | None
+    judged: str
+
+    @classmethod
+    def by(cls, checkpoint: Keeper | None) -> "Kept":
+        if checkpoint is None:
+            return cls(None, None, "")
+        score = checkpoint.best_model_score
+        judged = "" if score is None else f"  ({checkpoint.monitor} {score:.4g})"
+        return cls(_existing(checkpoint.best_model_path), _existing(checkpoint.last_model_path), judged)
+
+
+def result(trainer: Trainer, kept: Kept) -> list[str]:
     """Where things are."""
-    score = checkpoint.best_model_score
-    judged = "" if score is None else f"  ({checkpoint.monitor} {score:.4g})"
-    folder, best = _short(run_folder(trainer)), _short(Path(checkpoint.best_model_path))
-    return [f"run folder       {folder}", f"best checkpoint  {best}{judged}"]
+    lines = [f"run folder       {_short(run_folder(trainer))}"]
+    if kept.best:
+        lines.append(f"best checkpoint  {kept.best}{kept.judged}")
+    elif kept.last:
+        lines.append(f"last checkpoint  {kept.last}")
+    return lines
 
 
-def commands(trainer: Trainer, checkpoint: Keeper) -> list[str]:
-    """What to type next: each is complete, for a checkpoint carries its configuration."""
-    best, last = (_short(Path(path)) for path in (checkpoint.best_model_path, checkpoint.last_model_path))
+def commands(trainer: Trainer, kept: Kept) -> list[str]:
+    """What to type next: a checkpoint carries its configuration. Nothing without a checkpoint."""
+    chosen = kept.best or kept.last
+    if chosen is None:
+        return []
+    lines = {"generate": generation(trainer, chosen)}
+    if texts(trainer).has("test"):
+        lines["test"] = f"{PROGRAM} test --ckpt_path {chosen}"
+    more = further(trainer)
+    if kept.last and more:
+        lines["train on"] = " ".join([f"{PROGRAM} fit --ckpt_path {kept.last}", *more])
+    return [f"to {' or '.join(lines)}:", *(f"  {line}" for line in lines.values())]
+
+
+def generation(trainer: Trainer, checkpoint: str) -> str:
+    """The command for a validation sentence, or for a file where there is none."""
+    if not texts(trainer).has("val"):
+        return f"{PROGRAM} generate {checkpoint} FILE"
     example = shlex.quote(texts(trainer).sources("val", [0])[0])
-    lines = [f"echo {example} | {PROGRAM} generate {best}", f"{PROGRAM} test --ckpt_path {best}"]
-    if checkpoint.last_model_path:
-        lines.append(" ".join([f"{PROGRAM} fit --ckpt_path {last}", *further(trainer)]))
-    return ["to generate, test, or train on:", *(f"  {line}" for line in lines)]
+    return f"echo {example} | {PROGRAM} generate {checkpoint}"
 
 
 def further(trainer: Trainer) -> list[str]:
-    """Twice the limit that the run has reached: resumed under the same one, it would end at once."""
+    """What lets the resumed run go on: twice the limit that this one has reached, or more patience.
+
+    Nothing when something else has ended it (a loss that is no number, say), which would end it again.
+    """
     limits = {
         "max_steps": (trainer.max_steps, trainer.global_step),
         "max_epochs": (trainer.max_epochs, trainer.current_epoch),
     }
-    return [
+    raised = [
         f"--trainer.{name} {2 * limit}"
         for name, (limit, reached) in limits.items()
         if limit not in (None, -1) and reached >= limit
     ]
+    patience = [callback.longer for callback in trainer.callbacks if isinstance(callback, Patience)]  # type: ignore[attr-defined]
+    return raised + [f"--patience {longer}" for longer in patience if longer is not None]
+
+
+def _existing(path: str) -> str | None:
+    return _short(Path(path)) if path and Path(path).is_file() else None
 
 
 def _short(path: Path) -> str:

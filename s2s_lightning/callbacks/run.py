@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
@@ -13,6 +13,8 @@ from s2s_lightning.batch import Batch
 
 class TextLayer(Protocol):
     """The part of the data module that knows text."""
+
+    def has(self, split: Literal["train", "val", "test"]) -> bool: ...
 
     def sources(self, split: str, indices: Sequence[int]) -> list[str]: ...
 

@@ -73,8 +73,10 @@ class Throughput(Callback):
     ) -> None:
         # The loss was divided by the effective batch's tokens, and multiplied by the ranks that DDP divides by.
         total = outputs["loss"] * batch.divisor / trainer.world_size
+        counts = batch.divisor.isfinite()  # a repeated batch weighs nothing, and 0 * inf would be NaN
         for name, value in {"loss": total, "tokens": outputs["tokens"], **outputs["parts"]}.items():
-            self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach()
+            counted = value.detach().where(counts, 0)
+            self._sums[name] = self._sums[name] + counted if name in self._sums else counted
         if self._stepped and _is_due(trainer, trainer.global_step):
             self._log(trainer, pl_module)
         self._stepped = False

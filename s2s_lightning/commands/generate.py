@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
+from s2s_lightning import PROGRAM
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
 
@@ -32,7 +33,7 @@ class _Arguments(argparse.ArgumentParser):
 def arguments() -> _Arguments:
     """All but the group of the search, which needs heavy imports."""
     parser = _Arguments(
-        prog="python -m s2s_lightning generate",
+        prog=f"{PROGRAM} generate",
         description="Text in, text out: one line for each line, in their order.",
         epilog="The search is that of the checkpoint's run unless --decoding says otherwise, e.g. "
         "--decoding Beam --decoding.beam_size 5; --decoding.help CLASS lists the options of a class.",
@@ -148,8 +149,13 @@ def parse_search(args: Sequence[str], stored: dict[str, Any]) -> "Decoding":
     from s2s_lightning.decoding import Decoding
     from s2s_lightning.parser import Parser
 
-    parser = Parser(prog="python -m s2s_lightning generate")
+    parser = Parser(prog=f"{PROGRAM} generate")
     parser.add_argument("--decoding", type=Decoding, help="the search")
     base = parser.parse_object({"decoding": stored}, defaults=False)
     decoding: Decoding = parser.instantiate(parser.parse_args(list(args), namespace=base)).decoding
+    if any("n_best" in argument for argument in args) and (n_best := getattr(decoding, "n_best", 1)) > 1:
+        raise UserError(
+            f"--decoding.n_best={n_best}: generate prints the best output alone; leave it out, "
+            "or take them all from Python: s2s_lightning.load(checkpoint).search(texts, decoding)"
+        )
     return decoding

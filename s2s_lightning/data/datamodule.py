@@ -21,7 +21,7 @@ from s2s_lightning.data.store import Store, write_evaluation, write_training
 from s2s_lightning.data.tokenizers import Tokenizer
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers
 from s2s_lightning.data.vocabularies import Tokenizers
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -50,7 +50,7 @@ class Seq2SeqData(LightningDataModule):
         tokenizers_from: checkpoint whose tokenizers are used instead of training any.
 
     Raises:
-        UserError: ``tokenizers_from`` together with a tokenizer, or a size below 1.
+        UserError: ``tokenizers_from`` together with a tokenizer, a size below 1, or workers below 0.
     """
 
     def __init__(
@@ -69,9 +69,10 @@ class Seq2SeqData(LightningDataModule):
         tokenizers_from: str | None = None,
     ) -> None:
         super().__init__()
-        _check_positive(
-            max_tokens=max_tokens, batch_size=batch_size, eval_max_tokens=eval_max_tokens, max_length=max_length
+        check_at_least(
+            1, max_tokens=max_tokens, batch_size=batch_size, eval_max_tokens=eval_max_tokens, max_length=max_length
         )
+        check_at_least(0, num_workers=num_workers)
         if tokenizers_from and (tokenizer or tgt_tokenizer):
             raise UserError(
                 f"tokenizers_from={tokenizers_from} and a tokenizer exclude each other; "
@@ -147,6 +148,10 @@ class Seq2SeqData(LightningDataModule):
         pairs = progress(self.corpus.read(split), f"Preparing {split}", "pairs")
         write = write_training if split == "train" else write_evaluation
         write(pairs, self.tokenizers.src, self.tokenizers.target, path)
+
+    def has(self, split: Split) -> bool:
+        """Whether the corpus has the split."""
+        return self.corpus.has(split)
 
     # What the network needs to know
 
@@ -297,9 +302,3 @@ class Seq2SeqData(LightningDataModule):
         if self._tokenizers is None or self._tokenizers.state() != state_dict["tokenizers"]:
             self._tokenizers = Tokenizers.from_state(state_dict["tokenizers"])
             self._stores.clear()
-
-
-def _check_positive(**sizes: int | None) -> None:
-    for name, value in sizes.items():
-        if value is not None and value < 1:
-            raise UserError(f"{name}={value}: it must be 1 or more")

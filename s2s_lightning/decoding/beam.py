@@ -135,7 +135,8 @@ class Beam(LengthLimited):
         """(R,) True where no live hypothesis can still beat the n-th best that ended."""
         longest = sentences.limits.longest
         hope = self.length_penalty.score(sentences.log_prob[:, 0], longest)
-        return (hope <= sentences.best.score[:, -1]) | (sentences.tokens.shape[-1] > longest)
+        beats = hope > sentences.best.score[:, -1]  # NaN does not: the search of a diverged network is short
+        return ~beats | (sentences.tokens.shape[-1] > longest)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

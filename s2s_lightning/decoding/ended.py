@@ -27,12 +27,16 @@ class Ended(NamedTuple):
 
 
 def collect(ended: Iterable[Ended]) -> list[list[Hypothesis]]:
-    """All sentences of a batch, in its order."""
+    """All sentences of a batch, in its order, each with at least one hypothesis.
+
+    A diverged network has no better one than NaN or -inf: its validation shall still end, and show it.
+    """
     found: dict[int, list[Hypothesis]] = {}
     for group in ended:
         for place, *columns in zip(*(x.tolist() for x in group), strict=True):
-            rows = zip(*columns, strict=True)
-            found[place] = [_hypothesis(*row) for row in rows if row[-1] > -math.inf]
+            rows = list(zip(*columns, strict=True))
+            real = [row for row in rows if row[-1] != -math.inf]
+            found[place] = [_hypothesis(*row) for row in real or rows[:1]]
     return [found[place] for place in range(len(found))]
 
 

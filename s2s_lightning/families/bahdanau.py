@@ -3,25 +3,15 @@
 Shape letters: B batch, S source, T target, E embedding, D memory, H decoder, A inside of the score, M maxout.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, State, Tie, assemble
 from s2s_lightning.families.rnn import RecurrentEncoder
 from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn.alignment import AdditiveScore, align
+from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
 from s2s_lightning.nn.bridge import Bridge
 from s2s_lightning.nn.dropout import Dropout
-
-
-class AttentionContext(NamedTuple):
-    """The source as attention needs it: keys (B, S, A), values (B, S, D), padding (B, S)."""
-
-    keys: Tensor
-    values: Tensor
-    padding: Tensor
 
 
 class BahdanauDecoder(Decoder):

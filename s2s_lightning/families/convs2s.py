@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, State, Tie, assemble, masked_mean
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import align
 from s2s_lightning.nn.convolution import GatedConvolution
@@ -206,6 +206,7 @@ class ConvS2S(Seq2SeqModule):
     ) -> None:
         if kernel_size % 2 == 0:
             raise UserError(f"kernel_size={kernel_size} has no middle: make it odd")
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         encoder = ConvS2SEncoder(
             d_embedding,
             d_model,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, State, Tie, assemble
 from s2s_lightning.families.rnn import Direction, RecurrentEncoder
 from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn.alignment import AdditiveScore, DotScore, GeneralScore, Score, align
+from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, DotScore, GeneralScore, Score, align
 from s2s_lightning.nn.bridge import bridge
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.recurrence import Recurrence
@@ -24,14 +24,6 @@ SCORES: dict[ScoreName, Callable[[int, int], Score]] = {
     "general": GeneralScore,
     "concat": AdditiveScore,
 }
-
-
-class AttentionContext(NamedTuple):
-    """The source as attention needs it: keys (B, S, A), values (B, S, H) projected by W_c, padding (B, S)."""
-
-    keys: Tensor
-    values: Tensor
-    padding: Tensor
 
 
 class GlobalAttentionDecoder(Decoder):
@@ -86,7 +78,10 @@ class GlobalAttentionDecoder(Decoder):
         return DecoderOutput(self.dropout(hidden), State(state.context, carry), attention)
 
     def attend(self, h: Tensor, context: AttentionContext) -> tuple[Tensor, Tensor]:
-        """Top states h (B, T, H) -> attentional vectors (B, T, H) and weights (B, T, S)."""
+        """Top states h (B, T, H) -> attentional vectors (B, T, H) and weights (B, T, S).
+
+        The context's values (B, S, H) are projected by W_c.
+        """
         weights = align(self.score(h, context.keys), context.padding)
         return (weights @ context.values + self.query(h)).tanh(), weights
 

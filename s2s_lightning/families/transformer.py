@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, State, Tie, assemble, masked_mean
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import CausalSelfAttention, CrossAttention, KeyValue, SelfAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
@@ -177,6 +177,9 @@ class Transformer(Seq2SeqModule):
         max_positions: int = 1024,
         tie_embeddings: Tie = "all",
     ) -> None:
+        check_at_least(
+            1, num_heads=num_heads, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers
+        )
         if d_model % (2 * num_heads):
             raise UserError(f"d_model={d_model} is no multiple of 2 * num_heads={2 * num_heads}: change one of them")
         new_positions: dict[str, Callable[[], Positions]] = {

@@ -4,11 +4,20 @@ Shape letters: B batch, S source, T target, D memory, Q query, A inside of a sco
 """
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError
+
+
+class AttentionContext(NamedTuple):
+    """The source as attention needs it: keys (B, S, A), values (B, S, D or as projected), padding (B, S)."""
+
+    keys: Tensor
+    values: Tensor
+    padding: Tensor
 
 
 class Score(nn.Module, ABC):

@@ -16,7 +16,7 @@ from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.positions import Rotation, rotate
 
 MASKED = -3e4
-"""Added to a score, leaves a weight of exactly 0 (unless scores themselves are as large). Finite, so that a fully masked
+"""Added to a score, leaves a weight of exactly 0, unless scores themselves are as large. Finite, so that a fully masked
 row is no NaN; half types hold it."""
 
 

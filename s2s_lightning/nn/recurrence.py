@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from s2s_lightning.errors import check_at_least
 from s2s_lightning.nn.cells import Step, Vectors, gru_step, lstm_step, rnn_step
 from s2s_lightning.nn.dropout import Dropout
 
@@ -67,6 +68,7 @@ class Recurrence(nn.Module):
         bidirectional: bool = False,
     ) -> None:
         super().__init__()
+        check_at_least(1, num_layers=num_layers)
         layers, self.step, self.vectors = KINDS[cell]
         self.directions = 2 if bidirectional else 1
         self.dropout = Dropout(dropout if num_layers > 1 else 0.0)

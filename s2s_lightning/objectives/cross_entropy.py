@@ -3,6 +3,7 @@
 from s2s_lightning import PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
+from s2s_lightning.errors import UserError
 from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 
 
@@ -11,9 +12,14 @@ class LabelSmoothedCrossEntropy(Objective):
 
     Args:
         label_smoothing: e, the probability mass spread over the whole vocabulary; 0 is plain cross-entropy.
+
+    Raises:
+        UserError: label_smoothing is not from 0 to below 1.
     """
 
     def __init__(self, label_smoothing: float = 0.1) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"label_smoothing={label_smoothing}: it must be 0 or more and below 1")
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from s2s_lightning import PAD
 from s2s_lightning.callbacks import Throughput
 from s2s_lightning.callbacks.throughput import Stopwatch
-from tests.toy import ToyData, ToyModule, toy_network, toy_trainer, toy_words, windows
+from tests.toy import ToyData, ToyModule, toy_batch, toy_network, toy_trainer, toy_words, windows
 
 WORDS = [(word, word) for word in toy_words(12, seed=2)]
 
@@ -71,6 +71,15 @@ def test_a_log_starts_anew_after_the_last(tmp_path: Path) -> None:
     rows = run(tmp_path, [6, 2, 3, 1], 1, log_every_n_steps=2)
     for row, pairs in zip(rows, [WORDS[:8], WORDS[8:]], strict=True):
         assert row["train/loss"] == pytest.approx(mean_loss(pairs)[0], abs=1e-6)
+
+
+def test_a_repeated_batch_weighs_nothing_in_the_log(tmp_path: Path) -> None:
+    repeated, logger = toy_batch(WORDS[3:5], torch.inf), Recorded(tmp_path)
+    trainer = toy_trainer(tmp_path, logger=logger, callbacks=[Throughput()], limit_val_batches=0, log_every_n_steps=2)
+    trainer.fit(StandingStill(), datamodule=ToyData([*windows([WORDS], 1), repeated]))
+    loss, nll = mean_loss(WORDS)
+    assert logger.rows[0]["train/loss"] == pytest.approx(loss, abs=1e-6)
+    assert logger.rows[0]["train/nll"] == pytest.approx(nll, abs=1e-6)
 
 
 def test_gradient_norm_is_that_before_clipping(tmp_path: Path) -> None:

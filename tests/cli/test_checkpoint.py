@@ -17,6 +17,7 @@ from s2s_lightning.data import Generated, Pretokenized, Seq2SeqData
 from s2s_lightning.decoding import Beam
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import Transformer
+from s2s_lightning.runs import become_latest
 from tests.cli.conftest import Run, command, done, fitted
 
 
@@ -71,7 +72,8 @@ def test_what_may_change_at_test_time_is_what_the_command_line_says(trained: Run
         (["--model", "LSTM"], "model.class_path=s2s_lightning.families.LSTM contradicts the checkpoint's"),
         (
             ["--data.tokenizer", "BPE"],
-            "data.tokenizer.class_path=s2s_lightning.data.BPE contradicts the checkpoint's None",
+            "data.tokenizer.class_path=s2s_lightning.data.BPE contradicts the checkpoint's default: the checkpoint's "
+            "tokenizers are used; leave it out, or change it in a new run with fit --init_from",
         ),
     ],
 )
@@ -93,10 +95,10 @@ def test_a_setting_that_the_checkpoint_does_not_know_is_no_contradiction() -> No
     asked = {
         "model": {"class_path": "C", "init_args": {"a": 1, "new": 7, "part": stored["model"]["init_args"]["part"]}}
     }
-    refuse_contradictions(asked, stored, ["model"])
+    refuse_contradictions(asked, stored)
     asked["model"]["init_args"]["part"] = {"class_path": "P", "init_args": {"b": 3}}
     with pytest.raises(UserError, match=r"model\.part\.b=3 contradicts the checkpoint's 2"):
-        refuse_contradictions(asked, stored, ["model"])
+        refuse_contradictions(asked, stored)
 
 
 def test_a_resumed_run_goes_on_where_the_checkpoint_stands(trained: Run, tmp_path: Path) -> None:
@@ -105,6 +107,25 @@ def test_a_resumed_run_goes_on_where_the_checkpoint_stands(trained: Run, tmp_pat
     assert (first["global_step"], then["global_step"]) == (4, 6)
     steps = [state["step"].item() for state in then["optimizer_states"][0]["state"].values()]
     assert set(steps) == {6}
+
+
+def test_latest_is_the_newest_run_with_a_checkpoint(config: Path, tmp_path: Path) -> None:
+    first = fitted(tmp_path, "--config", config)
+    latest = first.folder.parent / "latest"
+    assert latest.resolve() == first.folder.resolve()
+    assert command("fit", "--config", config, "--optimizer.lr=-1", "--trainer.default_root_dir", tmp_path).code == 2
+    done("fit", "--config", config, "--trainer.fast_dev_run", 1, "--trainer.default_root_dir", tmp_path)
+    assert latest.resolve() == first.folder.resolve()
+    last = latest / "checkpoints" / "last.ckpt"
+    done("fit", "--ckpt_path", last, "--trainer.max_steps", 5, "--trainer.default_root_dir", tmp_path)
+    assert latest.resolve() != first.folder.resolve()
+    assert content(last)["global_step"] == 5
+    assert content(first.last)["global_step"] == 4
+
+
+def test_a_trainer_of_ones_own_makes_no_link(tmp_path: Path) -> None:
+    become_latest(tmp_path)
+    assert not (tmp_path.parent / "latest").exists()
 
 
 def test_tokenizers_of_a_checkpoint_are_not_trained_again(

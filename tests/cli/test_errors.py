@@ -1,11 +1,16 @@
 """Law 21: what is wrong is named in one line, with the right one."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from s2s_lightning.data import Corpus
+from s2s_lightning.errors import UserError
+from s2s_lightning.parser import constructed
 from tests.cli.conftest import Run, command
 
 ON_THE_COMMAND_LINE = {
@@ -45,6 +50,23 @@ ON_THE_COMMAND_LINE = {
     "--model.num_heads 3": "d_model=16 is no multiple",
     "--model.src_vocab_size 9": "--model.src_vocab_size=9: leave it out",
     "--trainer.accelerator gpuu": "trainer: You selected an invalid accelerator name: `accelerator='gpuu'`",
+    "--optimizer.lr=-1": "AdamW: Invalid learning rate: -1",
+    "--model.dropout 1.5": "Transformer: dropout probability has to be between 0 and 1, but got 1.5",
+    "--model.num_heads 0": "num_heads=0: it must be 1 or more",
+    "--model.num_decoder_layers 0": "num_decoder_layers=0: it must be 1 or more",
+    "--model Luong --model.num_layers 0": "num_layers=0: it must be 1 or more",
+    "--model ConvS2S --model.num_decoder_layers 0": "num_decoder_layers=0: it must be 1 or more",
+    "--objective.label_smoothing 2": "label_smoothing=2.0: it must be 0 or more and below 1",
+    "--schedule.warmup_steps -5": "warmup_steps=-5: it must be 0 or more",
+    "--schedule torch.optim.lr_scheduler.StepLR": "StepLR is no Schedule; choose one of Constant",
+    "--data.num_workers -1": "num_workers=-1: it must be 0 or more",
+    "--data.corpus.symbols 0": "symbols=0: it must be 1 or more",
+    "--evaluation.tokenize zhh": "--evaluation.tokenize=zhh: expected 13a or intl or char or zh or",
+    "--attention.layer 5": "--attention.layer=5: the decoder has 1, counted from 0",
+    "--attention.head -3": "--attention.head=-3: the decoder has 2, counted from 0",
+    "--trainer.val_check_interval 100": "trainer: `val_check_interval` (100) must be less than or equal to the number",
+    "--trainer.precision 17": "--trainer.precision=17: expected 64 or 32 or 16",
+    "--patience -1": "patience=-1: it must be 0 or more",
     "--checkpoint.monitor val/blue --trainer.max_steps 1": "val/blue is not logged: did you mean val/bleu?",
     # files and form
     "--config missing.yaml": "there is no configuration file missing.yaml",
@@ -120,6 +142,7 @@ GENERATE = {
     "LAST CONFIG --device cdua": "--device=cdua is not to be had",
     "LAST CONFIG --decoding Beam --decoding.beamsize 3": "did you mean --decoding.beam_size?",
     "LAST CONFIG -o /missing/folder/x": "/missing/folder/x cannot be written",
+    "LAST CONFIG --decoding Beam --decoding.n_best 3": "n_best=3: generate prints the best output alone",
     "CONFIG": "is no checkpoint",
 }
 
@@ -132,6 +155,36 @@ def test_generate_refuses_in_one_line(trained: Run, config: Path, arguments: str
 
 def test_a_misspelt_command_finds_the_right_one() -> None:
     assert "there is no command 'fti': did you mean fit?" in refused("fti")
+
+
+def test_a_parquet_column_that_is_not_there_is_named(config: Path, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.parquet"
+    parquet.write_table(pyarrow.table({"src": ["a"], "tgt": ["b"]}), table)
+    corpus = ["--data.corpus", "Table", "--data.corpus.train", table, "--data.corpus.tgt", 7]
+    assert "2 columns, but column 7 is asked for (from 0)" in refused("prepare", "--config", config, *corpus)
+
+
+class Typo:
+    """Its constructor has an error of its own."""
+
+    def __init__(self, size: int = 0) -> None:
+        len(size)  # type: ignore[arg-type]
+
+
+def test_a_constructor_that_refuses_its_arguments_is_told_from_one_that_is_broken() -> None:
+    with pytest.raises(UserError, match="BatchNorm: wrong"):
+        constructed(type("BatchNorm", (), {"__init__": raises(ValueError("wrong"))}))
+    with pytest.raises(UserError, match=r"Typo: .*unexpected keyword argument 'siz'"):
+        constructed(Typo, siz=3)
+    with pytest.raises(TypeError, match="has no len"):
+        constructed(Typo)
+
+
+def raises(error: Exception) -> Callable[[object], None]:
+    def fail(self: object) -> None:
+        raise error
+
+    return fail
 
 
 class Broken(Corpus):

@@ -94,6 +94,19 @@ def test_parallel_files_give_the_same_pairs(tmp_path: Path, ending: str) -> None
     assert list(TextFiles(f"{tmp_path}/de{ending}", f"{tmp_path}/en{ending}").read("train")) == PAIRS
 
 
+def test_data_sets_in_memory_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def fingerprint(first: int, count: int) -> str:
+        rows = datasets.Dataset.from_list([{"src": src, "tgt": tgt} for src, tgt in ROWS])
+        chosen = {"train": rows.select(range(first, first + count)).flatten_indices(keep_in_memory=True)}
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: chosen)
+        return Hub("memory", "src", "tgt").fingerprint("train")
+
+    assert fingerprint(0, 2) == fingerprint(0, 2)
+    assert len({fingerprint(0, 1), fingerprint(0, 2), fingerprint(1, 1)}) == 3
+
+
 def test_data_sets_of_the_library_give_the_same_pairs(tmp_path: Path) -> None:
     from datasets import Dataset, DatasetDict
 

@@ -36,3 +36,15 @@ def test_pad_and_bos_are_never_emitted_however_probable() -> None:
     for search in (Greedy(max_length=5), Beam(4, n_best=4, max_length=5)):
         for hypotheses in search(model, *padded(sources(4))):
             assert all(token > EOS for h in hypotheses for token in h.tokens)
+
+
+@pytest.mark.parametrize("worst", [torch.nan, -torch.inf])
+@pytest.mark.parametrize("columns", [slice(None), slice(EOS, None), slice(EOS, EOS + 1), slice(EOS + 1, None)])
+@pytest.mark.parametrize("rows", [slice(None), slice(None, None, 3)])
+def test_a_diverged_network_still_gives_each_sentence_a_hypothesis(worst: float, columns: slice, rows: slice) -> None:
+    for search in (Greedy(max_length=5), Beam(4, max_length=5), Beam(4, n_best=4, max_length=5, min_length=2)):
+        model = Table()
+        model.log_probs[rows, columns] = worst
+        found = search(model, *padded(sources(4)))
+        assert [len(hypotheses) >= 1 for hypotheses in found] == [True] * 4
+        assert len(model.rows) <= 5

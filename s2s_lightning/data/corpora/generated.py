@@ -8,7 +8,7 @@ from typing import Literal
 from s2s_lightning.data.cache import digest
 from s2s_lightning.data.corpora.base import Corpus, Pair, Split, rank
 from s2s_lightning.data.tokenizers import Pretokenized, Tokenizer
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 
 Task = Literal["copy", "reverse", "sort", "addition"]
 
@@ -35,7 +35,7 @@ class Generated(Corpus):
         seed: of what is drawn.
 
     Raises:
-        UserError: lengths that are not 1 <= min_length <= max_length.
+        UserError: lengths that are not 1 <= min_length <= max_length, no symbols, or a negative size.
     """
 
     def __init__(
@@ -54,6 +54,8 @@ class Generated(Corpus):
             raise UserError(
                 f"min_length={min_length}, max_length={max_length}: 1 <= min_length <= max_length must hold"
             )
+        check_at_least(1, symbols=symbols)
+        check_at_least(0, train_pairs=train_pairs, val_pairs=val_pairs, test_pairs=test_pairs)
         self.task = task
         self.min_length = min_length
         self.max_length = max_length

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from s2s_lightning.data.cache import digest
 from s2s_lightning.data.corpora.base import Pair, Split
 from s2s_lightning.data.corpora.rows import RowCorpus
 from s2s_lightning.data.corpora.table import as_pair
@@ -66,6 +67,12 @@ class DatasetCorpus(RowCorpus):
             where = f"{split}, row {number}"
             src, tgt = (pick(record, column, where) for column in self._columns)
             yield as_pair(src, tgt, where)
+
+    def fingerprint(self, split: Split) -> str:
+        """By the bytes of its files; of rows in memory, or selected there, by what ``datasets`` knows them by."""
+        dataset, by_files = self._splits[self._home(split)], super().fingerprint(split)
+        whole = dataset.cache_files and dataset._indices is None
+        return by_files if whole else digest(by_files, dataset._fingerprint)
 
     def files(self, split: Split) -> list[str]:
         return [file["filename"] for file in self._splits[split].cache_files]

@@ -102,13 +102,22 @@ def _parquet_rows(path: str, file: Any, columns: Sequence[Column]) -> Iterator[R
         table = pq.ParquetFile(file)
     except pa.ArrowInvalid as error:
         raise UserError(f"{path}: not a Parquet file ({error})") from error
-    names = [table.schema_arrow.names[column] if isinstance(column, int) else column for column in columns]
-    tops = [name if name in table.schema_arrow.names else name.split(".")[0] for name in names]
+    known = table.schema_arrow.names
+    names = [_parquet_name(path, known, column) for column in columns]
+    tops = [name if name in known else name.split(".")[0] for name in names]
     number = 0
     for batch in table.iter_batches(columns=list(dict.fromkeys(tops))):
         for record in batch.to_pylist():
             number += 1
             yield [pick(record, name, f"{path}, row {number}") for name in names]
+
+
+def _parquet_name(path: str, known: list[str], column: Column) -> str:
+    if not isinstance(column, int):
+        return column
+    if not 0 <= column < len(known):
+        raise UserError(f"{path}: {len(known)} columns, but column {column} is asked for (from 0)")
+    return known[column]
 
 
 def pick(record: Any, column: Column, where: str) -> Any:
