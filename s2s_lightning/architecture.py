@@ -37,6 +37,18 @@ class Memory(NamedTuple):
     summary: Tensor
 
 
+class MemoryShape(NamedTuple):
+    """What a decoder must know of an encoder before both are built.
+
+    Attributes:
+        d_states: D of the memory's states and values.
+        summary: (L, D') of its summary.
+    """
+
+    d_states: int
+    summary: tuple[int, int]
+
+
 class State(NamedTuple):
     """What a decoder needs to go on. A call never changes the state it was given, so a state can be branched.
 
@@ -65,10 +77,12 @@ class DecoderOutput(NamedTuple):
 
 
 class Encoder(nn.Module, ABC):
-    """Reads the embedded source. ``d_out`` is D of its states; ``summary_shape`` is (L, D') of its summary."""
+    """Reads the embedded source. ``shape`` says what its memory looks like.
 
-    d_out: int
-    summary_shape: tuple[int, int]
+    A constructor begins with ``d_embedding``, E of what it reads; ``Hybrid`` rests on that.
+    """
+
+    shape: MemoryShape
 
     @abstractmethod
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
@@ -77,6 +91,8 @@ class Encoder(nn.Module, ABC):
 
 class Decoder(nn.Module, ABC):
     """Writes the target. ``d_out`` is D of its hidden states.
+
+    A constructor begins with ``d_embedding``, E of what it reads, and the ``MemoryShape`` of its encoder.
 
     The law: any split of the target into pieces gives the hidden states of one call. Teacher forcing is one call,
     greedy and beam search are calls with T = 1, a forced prefix is T = k.

@@ -8,7 +8,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, Seq2Seq, State, assemble, masked_mean
+from s2s_lightning.architecture import (
+    Decoder,
+    DecoderOutput,
+    Encoder,
+    Memory,
+    MemoryShape,
+    Seq2Seq,
+    State,
+    assemble,
+    masked_mean,
+)
 from s2s_lightning.batch import Batch
 from s2s_lightning.module import Seq2SeqModule
 
@@ -23,8 +33,7 @@ class ToyEncoder(Encoder):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(WIDTH)
-        self.d_out = WIDTH
-        self.summary_shape = (1, WIDTH)
+        self.shape = MemoryShape(WIDTH, (1, WIDTH))
 
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
         states = self.norm(x)

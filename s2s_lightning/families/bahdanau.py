@@ -6,7 +6,7 @@ Shape letters: B batch, S source, T target, E embedding, D memory, H decoder, A 
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, State, Tie, assemble
+from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.families.rnn import RecurrentEncoder
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
@@ -26,33 +26,31 @@ class BahdanauDecoder(Decoder):
 
     Args:
         d_embedding: width E of the target embedding.
+        memory: what the encoder hands over.
         d_model: width H of the GRU.
         d_score: width A inside the score.
         d_maxout: width M of the output.
-        d_memory: width D of the encoder's states.
-        summary_shape: (L, D') of the encoder's summary.
         dropout: probability, on the embeddings and on the output.
     """
 
     def __init__(
         self,
         d_embedding: int,
-        d_model: int,
+        memory: MemoryShape,
+        d_model: int = 256,
         *,
-        d_score: int,
-        d_maxout: int,
-        d_memory: int,
-        summary_shape: tuple[int, int],
-        dropout: float,
+        d_score: int = 256,
+        d_maxout: int = 256,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.bridge = Bridge(summary_shape, (1, d_model))
-        self.score = AdditiveScore(d_model, d_memory, d_score)
+        self.bridge = Bridge(memory.summary, (1, d_model))
+        self.score = AdditiveScore(d_model, memory.d_states, d_score)
         self.embedding = nn.Linear(d_embedding, 3 * d_model)  # of update gate, reset gate, candidate
-        self.context = nn.Linear(d_memory, 3 * d_model, bias=False)
+        self.context = nn.Linear(memory.d_states, 3 * d_model, bias=False)
         self.gates = nn.Linear(d_model, 2 * d_model, bias=False)
         self.candidate = nn.Linear(d_model, d_model, bias=False)
-        self.maxout = nn.Linear(d_model + d_embedding + d_memory, 2 * d_maxout)
+        self.maxout = nn.Linear(d_model + d_embedding + memory.d_states, 2 * d_maxout)
         self.dropout = Dropout(dropout)
         self.d_out = d_maxout
         self.reset_parameters()
@@ -103,6 +101,18 @@ class Bahdanau(Seq2SeqModule):
 
     Initialisation: embeddings N(0, 1/E), recurrent matrices orthogonal, all others Xavier, biases 0.
 
+    Card:
+        year: 2015
+        idea: before each step the decoder's state weighs all source states, and their mean enters the gates.
+        equation: `c_i = sum_j softmax_j(v . tanh(W s_{i-1} + U h_j)) h_j`, `s_i = GRU(s_{i-1}, [y_{i-1}; c_i])`
+        training: O(T D^2 + T S A), T steps in a row
+        decoding: O(D^2 + S A), constant memory beside the source
+        use: to see attention as it began; alignments that are easy to read.
+        paper: Bahdanau et al., 2015, arXiv:1409.0473
+        embeddings: E*(U+V) + V*(M+1)
+        encoder: 6*D*(E+D+2)
+        decoder: D*(2*D+1) + A*(3*D+1) + 3*D*(E+3*D+1) + 2*M*(E+3*D+1)
+
     Args:
         src_vocab_size: source tokens, or tokens of both sides when joint.
         tgt_vocab_size: target tokens; None with a joint vocabulary.
@@ -128,15 +138,9 @@ class Bahdanau(Seq2SeqModule):
         dropout: float = 0.2,
         tie_embeddings: Tie = "none",
     ) -> None:
-        encoder = RecurrentEncoder("gru", d_embedding, 2 * d_model, num_layers, direction="both", dropout=dropout)
+        encoder = RecurrentEncoder(d_embedding, "gru", 2 * d_model, num_layers, direction="both", dropout=dropout)
         decoder = BahdanauDecoder(
-            d_embedding,
-            d_model,
-            d_score=d_score,
-            d_maxout=d_maxout,
-            d_memory=encoder.d_out,
-            summary_shape=encoder.summary_shape,
-            dropout=dropout,
+            d_embedding, encoder.shape, d_model, d_score=d_score, d_maxout=d_maxout, dropout=dropout
         )
         super().__init__(
             assemble(

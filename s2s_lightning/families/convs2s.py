@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, State, Tie, assemble, masked_mean
+from s2s_lightning.architecture import (
+    Decoder,
+    DecoderOutput,
+    Encoder,
+    Memory,
+    MemoryShape,
+    State,
+    Tie,
+    assemble,
+    masked_mean,
+)
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import align
@@ -37,20 +47,25 @@ class ConvS2SEncoder(Encoder):
         dropout: on embeddings and on the input of each convolution.
         max_positions: positions with a vector of their own.
         gradient_scale: on the gradients that enter the encoder but for those of the embeddings in the values (3.5).
+
+    Raises:
+        UserError: kernel_size is even.
     """
 
     def __init__(
         self,
         d_embedding: int,
-        d_model: int,
-        num_layers: int,
+        d_model: int = 256,
+        num_layers: int = 4,
         *,
-        kernel_size: int,
-        dropout: float,
-        max_positions: int,
-        gradient_scale: float,
+        kernel_size: int = 3,
+        dropout: float = 0.2,
+        max_positions: int = 1024,
+        gradient_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise UserError(f"kernel_size={kernel_size} has no middle: make it odd")
         self.positions = LearnedPositions(max_positions, d_embedding, std=EMBEDDING_STD)
         self.dropout = Dropout(dropout)
         self.input = nn.Linear(d_embedding, d_model)
@@ -58,8 +73,8 @@ class ConvS2SEncoder(Encoder):
         self.output = nn.Linear(d_model, d_embedding)
         self.margin = kernel_size // 2
         self.gradient_scale = gradient_scale
-        self.d_out = d_embedding
-        self.summary_shape = (1, d_embedding)
+        self.shape = MemoryShape(d_embedding, (1, d_embedding))
+        initialise(self, dropout)
 
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
         embedded = self.dropout(self.positions(x, torch.arange(x.shape[1], device=x.device)))
@@ -118,25 +133,35 @@ class ConvS2SDecoder(Decoder):
     """A stack of layers. Context: the encoder's memory, as it is.
 
     Args:
-        d_embedding: E of target embeddings, of the encoder's states and of the output.
+        d_embedding: E of target embeddings and of the output.
+        memory: what the encoder hands over; its states must be as wide as the embeddings, which are added to them.
         d_model: D of the convolutions.
         num_layers: convolutions, each with attention and a residual connection.
         kernel_size: k: a state sees itself and k - 1 before it, a layer.
         dropout: on embeddings, on the input of each convolution and on the output.
         max_positions: positions with a vector of their own.
+
+    Raises:
+        UserError: the encoder's states are not as wide as the embeddings.
     """
 
     def __init__(
         self,
         d_embedding: int,
-        d_model: int,
-        num_layers: int,
+        memory: MemoryShape,
+        d_model: int = 256,
+        num_layers: int = 3,
         *,
-        kernel_size: int,
-        dropout: float,
-        max_positions: int,
+        kernel_size: int = 3,
+        dropout: float = 0.2,
+        max_positions: int = 1024,
     ) -> None:
         super().__init__()
+        if memory.d_states != d_embedding:
+            raise UserError(
+                f"the encoder's states must be as wide as the embeddings that ConvS2SDecoder adds to its queries, but "
+                f"{memory.d_states} != {d_embedding}: make them equal"
+            )
         self.positions = LearnedPositions(max_positions, d_embedding, std=EMBEDDING_STD)
         self.dropout = Dropout(dropout)
         self.input = nn.Linear(d_embedding, d_model)
@@ -145,6 +170,7 @@ class ConvS2SDecoder(Decoder):
         self.output = nn.Linear(d_model, d_embedding)
         self.past = kernel_size - 1, d_model
         self.d_out = d_embedding
+        initialise(self, dropout)
 
     def start(self, memory: Memory) -> State:
         rows = len(memory.states)
@@ -172,6 +198,18 @@ class ConvS2S(Seq2SeqModule):
 
     The paper normalises its weights (Salimans & Kingma, 2016); here they only start with the variances that it derives
     (appendix A), and Adam does without. All layers are equally wide; the paper widens the last ones.
+
+    Card:
+        year: 2017
+        idea: stacked gated convolutions see the neighbourhood, and every decoder layer attends to the source.
+        equation: `h^l = GLU(W [h^{l-1}_{t-k+1}; ...; h^{l-1}_t]) + c_t + h^{l-1}_t`
+        training: O(T k D^2 + T S E), all positions at once
+        decoding: O(k D^2 + S E), the last k - 1 inputs of each layer
+        use: speed in training without attention's quadratic cost within a side.
+        paper: Gehring et al., 2017, arXiv:1705.03122
+        embeddings: E*(U+V) + V*(E+1)
+        encoder: P*E + 2*E*D+E+D + N*2*D*(K*D+1)
+        decoder: P*E + 2*E*D+E+D + L*(2*D*(K*D+1) + 2*E*D+E+D)
 
     Args:
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.
@@ -204,8 +242,6 @@ class ConvS2S(Seq2SeqModule):
         max_positions: int = 1024,
         tie_embeddings: Tie = "none",
     ) -> None:
-        if kernel_size % 2 == 0:
-            raise UserError(f"kernel_size={kernel_size} has no middle: make it odd")
         check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         encoder = ConvS2SEncoder(
             d_embedding,
@@ -218,14 +254,13 @@ class ConvS2S(Seq2SeqModule):
         )
         decoder = ConvS2SDecoder(
             d_embedding,
+            encoder.shape,
             d_model,
             num_decoder_layers,
             kernel_size=kernel_size,
             dropout=dropout,
             max_positions=max_positions,
         )
-        initialise(encoder, dropout)
-        initialise(decoder, dropout)
         model = assemble(
             encoder,
             decoder,

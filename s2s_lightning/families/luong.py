@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, State, Tie, assemble
+from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.families.rnn import Direction, RecurrentEncoder
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, DotScore, GeneralScore, Score, align
@@ -34,10 +34,9 @@ class GlobalAttentionDecoder(Decoder):
 
     Args:
         d_embedding: width E of the target embedding.
+        memory: what the encoder hands over.
         d_model: width H of the layers and of the attentional vector.
         num_layers: LSTM layers.
-        d_memory: width D of the encoder's states.
-        summary_shape: (L, D') of the encoder's summary.
         score: "dot", "general" or "concat".
         dropout: probability, on the embeddings, on each layer's output and on the attentional vector for the readout.
     """
@@ -47,20 +46,19 @@ class GlobalAttentionDecoder(Decoder):
     def __init__(
         self,
         d_embedding: int,
-        d_model: int,
-        num_layers: int,
+        memory: MemoryShape,
+        d_model: int = 256,
+        num_layers: int = 1,
         *,
-        d_memory: int,
-        summary_shape: tuple[int, int],
-        score: ScoreName,
-        dropout: float,
+        score: ScoreName = "general",
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         d_input = d_embedding + d_model if self.feeds_input else d_embedding
         self.recurrence = Recurrence("lstm", d_input, d_model, num_layers, dropout=dropout)
-        self.bridge = bridge(summary_shape, self.recurrence.state_shape)
-        self.score = SCORES[score](d_model, d_memory)
-        self.value = nn.Linear(d_memory, d_model, bias=False)
+        self.bridge = bridge(memory.summary, self.recurrence.state_shape)
+        self.score = SCORES[score](d_model, memory.d_states)
+        self.value = nn.Linear(memory.d_states, d_model, bias=False)
         self.query = nn.Linear(d_model, d_model, bias=False)
         nn.init.xavier_uniform_(self.value.weight)
         nn.init.xavier_uniform_(self.query.weight)
@@ -126,6 +124,18 @@ class Luong(Seq2SeqModule):
     Initialisation: embeddings N(0, 1/E), input, attention and output matrices Xavier, recurrent ones orthogonal, biases
     0 but for the forget gates, which start at 1.
 
+    Card:
+        year: 2015
+        idea: an LSTM's state looks for the source after each step, and may feed what it found to the next.
+        equation: `h~_t = tanh(W [sum_s a_ts v_s; h_t])`, `a_t = softmax(h_t W_a k_s)`
+        training: O(T D^2 + T S D), T steps in a row
+        decoding: O(D^2 + S D), constant memory beside the source
+        use: small data and short sequences, where it still learns fastest on a CPU.
+        paper: Luong et al., 2015, arXiv:1508.04025
+        embeddings: E*(U+V) + V*(D+1)
+        encoder: 4*D*(E+D/2+2)
+        decoder: 4*D*(E+2*D+2) + 3*D*D
+
     Args:
         src_vocab_size: source tokens, or tokens of both sides when joint.
         tgt_vocab_size: target tokens; None with a joint vocabulary.
@@ -154,15 +164,9 @@ class Luong(Seq2SeqModule):
         dropout: float = 0.2,
         tie_embeddings: Tie = "none",
     ) -> None:
-        encoder = RecurrentEncoder("lstm", d_embedding, d_model, num_layers, direction=direction, dropout=dropout)
+        encoder = RecurrentEncoder(d_embedding, "lstm", d_model, num_layers, direction=direction, dropout=dropout)
         decoder = (InputFeedingDecoder if input_feeding else GlobalAttentionDecoder)(
-            d_embedding,
-            d_model,
-            num_layers,
-            d_memory=encoder.d_out,
-            summary_shape=encoder.summary_shape,
-            score=score,
-            dropout=dropout,
+            d_embedding, encoder.shape, d_model, num_layers, score=score, dropout=dropout
         )
         super().__init__(
             assemble(

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, State, Tie, assemble
+from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.errors import UserError
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.bridge import Bridge, bridge
@@ -20,8 +20,8 @@ class RecurrentEncoder(Encoder):
     """A stack of recurrent layers; its summary is their last state, h of each layer and then c of each for an LSTM.
 
     Args:
-        cell: "rnn", "gru" or "lstm".
         d_embedding: width E of the source embedding.
+        cell: "rnn", "gru" or "lstm".
         d_model: width D of the states, both directions together.
         num_layers: layers.
         direction: how the source is read; the states stand at the positions of the source in each case.
@@ -33,13 +33,13 @@ class RecurrentEncoder(Encoder):
 
     def __init__(
         self,
-        cell: Cell,
         d_embedding: int,
-        d_model: int,
-        num_layers: int,
+        cell: Cell = "gru",
+        d_model: int = 256,
+        num_layers: int = 1,
         *,
-        direction: Direction,
-        dropout: float,
+        direction: Direction = "both",
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         both = direction == "both"
@@ -48,8 +48,7 @@ class RecurrentEncoder(Encoder):
         self.recurrence = Recurrence(cell, d_embedding, d_model, num_layers, dropout=dropout, bidirectional=both)
         self.reverse = direction == "backward"
         self.dropout = Dropout(dropout)
-        self.d_out = d_model
-        self.summary_shape = self.recurrence.state_shape
+        self.shape = MemoryShape(d_model, self.recurrence.state_shape)
 
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
         x = self.dropout(x)
@@ -73,27 +72,27 @@ class FixedContextDecoder(Decoder):
     """Starts from the source's summary and sees nothing else of it (Sutskever et al., 2014, arXiv:1409.3215).
 
     Args:
-        cell: "rnn", "gru" or "lstm".
         d_embedding: width E of the target embedding.
+        memory: what the encoder hands over; its summary is read alone.
+        cell: "rnn", "gru" or "lstm".
         d_model: width H of the layers.
         num_layers: layers.
-        summary_shape: (L, D') of the encoder's summary.
         dropout: probability, on the embeddings, between the layers and on the output.
     """
 
     def __init__(
         self,
-        cell: Cell,
         d_embedding: int,
-        d_model: int,
-        num_layers: int,
+        memory: MemoryShape,
+        cell: Cell = "gru",
+        d_model: int = 256,
+        num_layers: int = 1,
         *,
-        summary_shape: tuple[int, int],
-        dropout: float,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.recurrence = Recurrence(cell, d_embedding, d_model, num_layers, dropout=dropout)
-        self.bridge = bridge(summary_shape, self.recurrence.state_shape)
+        self.bridge = bridge(memory.summary, self.recurrence.state_shape)
         self.dropout = Dropout(dropout)
         self.d_out = d_model
 
@@ -112,26 +111,27 @@ class FedContextDecoder(FixedContextDecoder):
     otherwise by tanh(V' c). The paper's readout, which sees c and the embedding once more, is left out.
 
     Args:
-        cell: "rnn", "gru" or "lstm".
         d_embedding: width E of the target embedding.
+        memory: what the encoder hands over; its summary is read alone.
+        cell: "rnn", "gru" or "lstm".
         d_model: width H of the layers, and of c.
         num_layers: layers.
-        summary_shape: (L, D') of the encoder's summary.
         dropout: probability, on the embeddings and c, between the layers and on the output.
     """
 
     def __init__(
         self,
-        cell: Cell,
         d_embedding: int,
-        d_model: int,
-        num_layers: int,
+        memory: MemoryShape,
+        cell: Cell = "gru",
+        d_model: int = 256,
+        num_layers: int = 1,
         *,
-        summary_shape: tuple[int, int],
-        dropout: float,
+        dropout: float = 0.2,
     ) -> None:
-        super().__init__(cell, d_embedding + d_model, d_model, num_layers, summary_shape=(1, d_model), dropout=dropout)
-        self.context = Bridge(summary_shape, (1, d_model))
+        context = MemoryShape(memory.d_states, (1, d_model))
+        super().__init__(d_embedding + d_model, context, cell, d_model, num_layers, dropout=dropout)
+        self.context = Bridge(memory.summary, context.summary)
 
     def start(self, memory: Memory) -> State:
         context = self.context(memory.summary)  # (B, 1, H)
@@ -176,10 +176,8 @@ class FixedContext(Seq2SeqModule):
         dropout: float = 0.2,
         tie_embeddings: Tie = "none",
     ) -> None:
-        encoder = RecurrentEncoder(self.cell, d_embedding, d_model, num_layers, direction=direction, dropout=dropout)
-        decoder = self.decoder(
-            self.cell, d_embedding, d_model, num_layers, summary_shape=encoder.summary_shape, dropout=dropout
-        )
+        encoder = RecurrentEncoder(d_embedding, self.cell, d_model, num_layers, direction=direction, dropout=dropout)
+        decoder = self.decoder(d_embedding, encoder.shape, self.cell, d_model, num_layers, dropout=dropout)
         super().__init__(
             assemble(
                 encoder,
@@ -196,6 +194,18 @@ class RNN(FixedContext):
     """Elman's network (1990, doi:10.1207/s15516709cog1402_1) as an encoder-decoder: h_t = tanh(W x_t + U h_{t-1} + b).
 
     The last states of the encoder start the decoder (Sutskever et al., 2014, arXiv:1409.3215).
+
+    Card:
+        year: 1990
+        idea: a state that reads the source word by word, its last value starting the decoder.
+        equation: `h_t = tanh(W x_t + U h_{t-1} + b)`
+        training: O(T D^2), T steps in a row
+        decoding: O(D^2), constant memory
+        use: as the baseline that shows vanishing gradients; short sequences.
+        paper: Elman, 1990, doi:10.1207/s15516709cog1402_1; as encoder-decoder Sutskever et al., 2014, arXiv:1409.3215
+        embeddings: E*(U+V) + V*(D+1)
+        encoder: D*(E+D+2)
+        decoder: D*(E+D+2)
     """
 
     cell = "rnn"
@@ -205,6 +215,18 @@ class LSTM(FixedContext):
     """LSTM encoder-decoder (Sutskever et al., 2014, arXiv:1409.3215).
 
     The last h and c of each layer of the encoder start the decoder.
+
+    Card:
+        year: 2014
+        idea: gates guard a cell that carries the source far; reversing the source brings the first words near.
+        equation: `c_t = f * c_{t-1} + i * g`, `h_t = o * tanh(c_t)`
+        training: O(T D^2), T steps in a row
+        decoding: O(D^2), constant memory
+        use: as the baseline without attention; what one vector can hold.
+        paper: Sutskever et al., 2014, arXiv:1409.3215
+        embeddings: E*(U+V) + V*(D+1)
+        encoder: 4*D*(E+D+2)
+        decoder: 4*D*(E+D+2)
     """
 
     cell = "lstm"
@@ -215,6 +237,18 @@ class GRU(FixedContext):
 
     The reset gate acts after the matrix product, as in torch and cuDNN, n = tanh(W x + r * (U h)); in the paper before
     it, n = tanh(W x + U (r * h)).
+
+    Card:
+        year: 2014
+        idea: two gates instead of three, and the source's vector is read again at each step.
+        equation: `h_t = (1 - z) * n + z * h_{t-1}`, `n = tanh(W x_t + r * U h_{t-1})`
+        training: O(T D^2), T steps in a row
+        decoding: O(D^2), constant memory
+        use: as the lighter baseline without attention.
+        paper: Cho et al., 2014, arXiv:1406.1078
+        embeddings: E*(U+V) + V*(D+1)
+        encoder: 3*D*(E+D+2)
+        decoder: 3*D*(E+2*D+2) + D*(D+1)
     """
 
     cell = "gru"

@@ -1,13 +1,23 @@
 """The Transformer (Vaswani et al., 2017, arXiv:1706.03762), pre- or post-norm, with a choice of positions."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, State, Tie, assemble, masked_mean
+from s2s_lightning.architecture import (
+    Decoder,
+    DecoderOutput,
+    Encoder,
+    Memory,
+    MemoryShape,
+    State,
+    Tie,
+    assemble,
+    masked_mean,
+)
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import CausalSelfAttention, CrossAttention, KeyValue, SelfAttention, padding_bias
@@ -16,15 +26,67 @@ from s2s_lightning.nn.layers import Activation, FeedForward, PostNorm, PreNorm, 
 from s2s_lightning.nn.positions import LearnedPositions, Positions, RotaryPositions, Rotation, SinusoidalPositions
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """What the layers of an encoder or a decoder are made of.
+
+    Args:
+        num_heads: heads of each attention.
+        d_ff: inner width of the feed-forward layers.
+        dropout: on embeddings and on what each attention or feed-forward layer adds.
+        attention_dropout: on attention weights. Above 0, training takes a slower way to compute attention.
+        activation_dropout: between the two products of a feed-forward layer.
+        activation: of the feed-forward layers.
+        norm: layer normalisation before each layer ("pre") or after it ("post").
+        positions: "sinusoidal" or "learned" vectors added to the embeddings, or "rotary" queries and keys.
+        max_positions: tokens with a learned position of their own, with positions "learned"; later ones share the last.
+    """
+
+    num_heads: int = 4
+    d_ff: int = 1024
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    activation: Activation = "relu"
+    norm: Literal["pre", "post"] = "pre"
+    positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
+    max_positions: int = 1024
+
+    def check(self, d_model: int, num_layers: int) -> None:
+        """Raises UserError for a width that the heads cannot share, or no layer or head at all."""
+        check_at_least(1, num_heads=self.num_heads, num_layers=num_layers)
+        if d_model % (2 * self.num_heads):
+            raise UserError(
+                f"d_model={d_model} is no multiple of 2 * num_heads={2 * self.num_heads}: change one of them"
+            )
+
+    def new_positions(self, d_model: int) -> Positions:
+        """What a stack knows the order by."""
+        if self.positions == "learned":
+            return LearnedPositions(self.max_positions, d_model)
+        return SinusoidalPositions() if self.positions == "sinusoidal" else RotaryPositions(d_model // self.num_heads)
+
+    def new_feed_forward(self, d_model: int) -> FeedForward:
+        return FeedForward(d_model, self.d_ff, self.activation, self.activation_dropout)
+
+    def new_residual(self, d_model: int) -> Residual:
+        """Around each attention or feed-forward layer."""
+        return (PreNorm if self.norm == "pre" else PostNorm)(d_model, self.dropout)
+
+    def last_norm(self, d_model: int) -> nn.Module:
+        """After the last layer: a pre-norm stack ends in a norm of its own."""
+        return nn.LayerNorm(d_model) if self.norm == "pre" else nn.Identity()
+
+
 class EncoderLayer(nn.Module):
     """Self-attention, then a feed-forward layer, each within a residual connection."""
 
-    def __init__(self, attention: SelfAttention, feed_forward: FeedForward, residual: Callable[[], Residual]) -> None:
+    def __init__(self, d_model: int, layers: Layers) -> None:
         super().__init__()
-        self.attention = attention
-        self.attention_residual = residual()
-        self.feed_forward = feed_forward
-        self.feed_forward_residual = residual()
+        self.attention = SelfAttention(d_model, layers.num_heads, layers.attention_dropout)
+        self.attention_residual = layers.new_residual(d_model)
+        self.feed_forward = layers.new_feed_forward(d_model)
+        self.feed_forward_residual = layers.new_residual(d_model)
 
     def forward(self, x: Tensor, bias: Tensor, rotation: Rotation | None) -> Tensor:
         y = self.attention(self.attention_residual.enter(x), bias, rotation)
@@ -34,18 +96,26 @@ class EncoderLayer(nn.Module):
 
 
 class TransformerEncoder(Encoder):
-    """A stack of layers; ``norm`` comes after the last."""
+    """A stack of layers, as wide as the embeddings.
 
-    def __init__(
-        self, layers: Sequence[EncoderLayer], positions: Positions, norm: nn.Module, *, d_model: int, dropout: float
-    ) -> None:
+    Args:
+        d_embedding: D.
+        num_layers: layers.
+        layers: what they are made of.
+
+    Raises:
+        UserError: a width that the heads cannot share.
+    """
+
+    def __init__(self, d_embedding: int, num_layers: int = 3, *, layers: Layers = Layers()) -> None:
         super().__init__()
-        self.positions = positions
-        self.dropout = Dropout(dropout)
-        self.layers = nn.ModuleList(layers)
-        self.norm = norm
-        self.d_out = d_model
-        self.summary_shape = (1, d_model)
+        layers.check(d_embedding, num_layers)
+        self.positions = layers.new_positions(d_embedding)
+        self.dropout = Dropout(layers.dropout)
+        self.layers = nn.ModuleList(EncoderLayer(d_embedding, layers) for _ in range(num_layers))
+        self.norm = layers.last_norm(d_embedding)
+        self.shape = MemoryShape(d_embedding, (1, d_embedding))
+        initialise(self)
 
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
         position = torch.arange(x.shape[1], device=x.device)
@@ -68,20 +138,15 @@ class Source(NamedTuple):
 class DecoderLayer(nn.Module):
     """Causal self-attention, attention over the source, a feed-forward layer, each within a residual connection."""
 
-    def __init__(
-        self,
-        self_attention: CausalSelfAttention,
-        cross_attention: CrossAttention,
-        feed_forward: FeedForward,
-        residual: Callable[[], Residual],
-    ) -> None:
+    def __init__(self, d_model: int, d_memory: int, layers: Layers) -> None:
         super().__init__()
-        self.self_attention = self_attention
-        self.self_attention_residual = residual()
-        self.cross_attention = cross_attention
-        self.cross_attention_residual = residual()
-        self.feed_forward = feed_forward
-        self.feed_forward_residual = residual()
+        heads, dropout = layers.num_heads, layers.attention_dropout
+        self.self_attention = CausalSelfAttention(d_model, heads, dropout)
+        self.self_attention_residual = layers.new_residual(d_model)
+        self.cross_attention = CrossAttention(d_model, d_memory, heads, dropout)
+        self.cross_attention_residual = layers.new_residual(d_model)
+        self.feed_forward = layers.new_feed_forward(d_model)
+        self.feed_forward_residual = layers.new_residual(d_model)
 
     def forward(
         self, y: Tensor, past: KeyValue, source: Source, rotation: Rotation | None, need_weights: bool
@@ -96,21 +161,39 @@ class DecoderLayer(nn.Module):
 
 
 class TransformerDecoder(Decoder):
-    """A stack of layers; ``norm`` comes after the last.
+    """A stack of layers, as wide as the embeddings.
 
     Context: a ``Source`` for each layer. Carry: a ``KeyValue`` for each layer, as long as the target so far, which is
     also the position.
+
+    Args:
+        d_embedding: D.
+        memory: what the encoder hands over.
+        num_layers: layers.
+        layers: what they are made of.
+
+    Raises:
+        UserError: a width that the heads cannot share.
     """
 
     def __init__(
-        self, layers: Sequence[DecoderLayer], positions: Positions, norm: nn.Module, *, d_model: int, dropout: float
+        self,
+        d_embedding: int,
+        memory: MemoryShape,
+        num_layers: int = 3,
+        *,
+        layers: Layers = Layers(),
     ) -> None:
         super().__init__()
-        self.positions = positions
-        self.dropout = Dropout(dropout)
-        self.layers: Iterable[DecoderLayer] = nn.ModuleList(layers)  # type: ignore[assignment]
-        self.norm = norm
-        self.d_out = d_model
+        layers.check(d_embedding, num_layers)
+        self.positions = layers.new_positions(d_embedding)
+        self.dropout = Dropout(layers.dropout)
+        self.layers: Iterable[DecoderLayer] = nn.ModuleList(  # type: ignore[assignment]
+            DecoderLayer(d_embedding, memory.d_states, layers) for _ in range(num_layers)
+        )
+        self.norm = layers.last_norm(d_embedding)
+        self.d_out = d_embedding
+        initialise(self)
 
     def start(self, memory: Memory) -> State:
         bias = padding_bias(memory.padding, memory.states.dtype)
@@ -135,6 +218,18 @@ class Transformer(Seq2SeqModule):
     """Attention alone, in encoder and decoder (Vaswani et al., 2017, arXiv:1706.03762).
 
     The paper's base model: norm post, 6 + 6 layers, d_model 512, 8 heads, d_ff 2048, dropout 0.1.
+
+    Card:
+        year: 2017
+        idea: every position reads every other by attention; nothing waits for time.
+        equation: `softmax(Q K^T / sqrt(d)) V`
+        training: O(T^2 D + T D^2), all positions at once
+        decoding: O((T + S) D + D^2), a cache that grows with T
+        use: the default wherever there is enough data.
+        paper: Vaswani et al., 2017, arXiv:1706.03762
+        embeddings: D*(U+V) + V*(D+1)
+        encoder: N*(4*D*(D+1) + 2*D*F+D+F + 4*D) + 2*D
+        decoder: L*(8*D*(D+1) + 2*D*F+D+F + 6*D) + 2*D
 
     Args:
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.
@@ -177,41 +272,19 @@ class Transformer(Seq2SeqModule):
         max_positions: int = 1024,
         tie_embeddings: Tie = "all",
     ) -> None:
-        check_at_least(
-            1, num_heads=num_heads, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers
-        )
-        if d_model % (2 * num_heads):
-            raise UserError(f"d_model={d_model} is no multiple of 2 * num_heads={2 * num_heads}: change one of them")
-        new_positions: dict[str, Callable[[], Positions]] = {
-            "sinusoidal": SinusoidalPositions,
-            "learned": partial(LearnedPositions, max_positions, d_model),
-            "rotary": partial(RotaryPositions, d_model // num_heads),
-        }
-        last_norm: dict[str, Callable[[], nn.Module]] = {"pre": partial(nn.LayerNorm, d_model), "post": nn.Identity}
-        residual = partial({"pre": PreNorm, "post": PostNorm}[norm], d_model, dropout)
-        feed_forward = partial(FeedForward, d_model, d_ff, activation, activation_dropout)
-        self_attention = partial(SelfAttention, d_model, num_heads, attention_dropout)
-        causal_attention = partial(CausalSelfAttention, d_model, num_heads, attention_dropout)
-        cross_attention = partial(CrossAttention, d_model, d_model, num_heads, attention_dropout)
-        encoder = TransformerEncoder(
-            [EncoderLayer(self_attention(), feed_forward(), residual) for _ in range(num_encoder_layers)],
-            new_positions[positions](),
-            last_norm[norm](),
-            d_model=d_model,
+        layers = Layers(
+            num_heads=num_heads,
+            d_ff=d_ff,
             dropout=dropout,
+            attention_dropout=attention_dropout,
+            activation_dropout=activation_dropout,
+            activation=activation,
+            norm=norm,
+            positions=positions,
+            max_positions=max_positions,
         )
-        decoder = TransformerDecoder(
-            [
-                DecoderLayer(causal_attention(), cross_attention(), feed_forward(), residual)
-                for _ in range(num_decoder_layers)
-            ],
-            new_positions[positions](),
-            last_norm[norm](),
-            d_model=d_model,
-            dropout=dropout,
-        )
-        initialise(encoder)
-        initialise(decoder)
+        encoder = TransformerEncoder(d_model, num_encoder_layers, layers=layers)
+        decoder = TransformerDecoder(d_model, encoder.shape, num_decoder_layers, layers=layers)
         super().__init__(
             assemble(
                 encoder,

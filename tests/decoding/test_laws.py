@@ -5,7 +5,17 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning import BOS, EOS
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, Seq2Seq, State, assemble, masked_mean
+from s2s_lightning.architecture import (
+    Decoder,
+    DecoderOutput,
+    Encoder,
+    Memory,
+    MemoryShape,
+    Seq2Seq,
+    State,
+    assemble,
+    masked_mean,
+)
 from s2s_lightning.decoding import GNMT, Average, Beam, Decoding, Greedy
 from tests.decoding.fakes import Table, assert_same, padded, sources
 
@@ -23,8 +33,7 @@ SEARCHES: dict[str, Decoding] = {
 class MeanEncoder(Encoder):
     """The embeddings are the states; their mean is the summary."""
 
-    d_out = 6
-    summary_shape = (1, 6)
+    shape = MemoryShape(6, (1, 6))
 
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
         return Memory(x, x, padding, masked_mean(x, padding))

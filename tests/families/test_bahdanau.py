@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Memory
+from s2s_lightning.architecture import Memory, MemoryShape
 from s2s_lightning.families.bahdanau import Bahdanau, BahdanauDecoder
 from tests.families.recurrent import LENGTHS, assert_laws, source, target
 
@@ -18,7 +18,7 @@ def test_laws(num_layers: int) -> None:
 
 @pytest.fixture
 def decoder() -> BahdanauDecoder:
-    return BahdanauDecoder(**SIZES, d_memory=10, summary_shape=(1, 10), dropout=0.5).double().eval()
+    return BahdanauDecoder(memory=MemoryShape(10, (1, 10)), **SIZES, dropout=0.5).double().eval()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import DecoderOutput, Memory
+from s2s_lightning.architecture import DecoderOutput, Memory, MemoryShape
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.luong import GlobalAttentionDecoder, InputFeedingDecoder, Luong
 from tests.families.recurrent import LENGTHS, assert_laws, source, target
@@ -33,8 +33,7 @@ def decoder_and_memory(
     kind: type[GlobalAttentionDecoder], score: str = "general"
 ) -> tuple[GlobalAttentionDecoder, Memory]:
     """A decoder of two layers on a random memory, in float64 and evaluation mode."""
-    shapes = {"d_memory": 8, "summary_shape": (4, 8)}
-    decoder = kind(6, 8, 2, **shapes, score=score, dropout=0.5).double().eval()
+    decoder = kind(6, MemoryShape(8, (4, 8)), 8, 2, score=score, dropout=0.5).double().eval()
     states, values = torch.randn(2, 3, 5, 8, dtype=torch.float64)
     return decoder, Memory(states, values, source()[1], torch.randn(3, 4, 8, dtype=torch.float64))
 
@@ -121,12 +120,12 @@ def test_without_input_feeding_a_step_does_not_see_the_attention_before_it() -> 
 
 def test_a_dot_score_of_unequal_widths_is_refused() -> None:
     with pytest.raises(UserError, match="8 != 10"):
-        GlobalAttentionDecoder(6, 8, 1, d_memory=10, summary_shape=(1, 10), score="dot", dropout=0.0)
+        GlobalAttentionDecoder(6, MemoryShape(10, (1, 10)), 8, 1, score="dot", dropout=0.0)
 
 
 @pytest.mark.parametrize("shape", [(1, 10), (4, 6), (3, 8)])
 def test_a_summary_of_any_shape_starts_the_decoder(shape: tuple[int, int]) -> None:
-    decoder = InputFeedingDecoder(6, 8, 2, d_memory=10, summary_shape=shape, score="general", dropout=0.0)
+    decoder = InputFeedingDecoder(6, MemoryShape(10, shape), 8, 2, score="general", dropout=0.0)
     states = torch.randn(3, 5, 10)
     state = decoder.start(Memory(states, states, source()[1], torch.randn(3, *shape)))
     assert decoder(torch.randn(3, 2, 6), state).hidden.shape == (3, 2, 8)

@@ -29,7 +29,7 @@ def test_laws(family: type[FixedContext], num_layers: int, direction: str) -> No
 
 @pytest.mark.parametrize("cell", KINDS)
 def test_each_row_is_read_as_torch_reads_it_alone(cell: Cell) -> None:
-    encoder = RecurrentEncoder(cell, 6, 8, 2, direction="forward", dropout=0.0)
+    encoder = RecurrentEncoder(6, cell, 8, 2, direction="forward", dropout=0.0)
     reference = KINDS[cell].layers(6, 8, 2, batch_first=True)
     reference.load_state_dict(encoder.recurrence.rnn.state_dict())
     x, padding = torch.randn(3, 5, 6), source()[1]
@@ -59,7 +59,7 @@ def test_the_unrolled_layers_are_the_packed_ones(cell: Cell, bidirectional: bool
 
 @pytest.mark.parametrize("cell", KINDS)
 def test_backward_is_the_reversed_source(cell: Cell) -> None:
-    encoder = RecurrentEncoder(cell, 6, 8, 2, direction="backward", dropout=0.0).double()
+    encoder = RecurrentEncoder(6, cell, 8, 2, direction="backward", dropout=0.0).double()
     x, padding = torch.randn(3, 5, 6, dtype=torch.float64), source()[1]
     memory = encoder(x, padding)
     for row, length in enumerate(LENGTHS):
@@ -69,7 +69,7 @@ def test_backward_is_the_reversed_source(cell: Cell) -> None:
 
 
 def test_a_bidirectional_summary_has_both_directions_of_each_layer_side_by_side() -> None:
-    encoder = RecurrentEncoder("lstm", 6, 8, 2, direction="both", dropout=0.0)
+    encoder = RecurrentEncoder(6, "lstm", 8, 2, direction="both", dropout=0.0)
     x, padding = torch.randn(1, 5, 6), torch.zeros(1, 5, dtype=torch.bool)
     memory = encoder(x, padding)
     _, (h, c) = encoder.recurrence.rnn(x)
