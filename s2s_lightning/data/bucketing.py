@@ -5,8 +5,8 @@ Lengths count EOS. N pairs, M batches.
 """
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -24,10 +24,12 @@ class BatchIndex(NamedTuple):
         indices: (B,), rows of the split.
         divisor: real target tokens of the effective batch, over all ranks and accumulated steps; infinity for a batch
             that is repeated only to give every rank as many, so that it weighs nothing.
+        epoch: in which it is read.
     """
 
     indices: IntArray
     divisor: float
+    epoch: int = 0
 
 
 class Lengths(NamedTuple):
@@ -159,7 +161,7 @@ class BucketSampler(Sampler[BatchIndex]):
         self.limit = limit
         self.epoch = 0
         first = len(self._draw(0))
-        self._steps = math.ceil((first + budget.spare(first)) / world_size)
+        self._steps = math.ceil((first + self._spare(first)) / world_size)
 
     def set_epoch(self, epoch: int) -> None:
         """What is drawn next; Lightning calls it at the start of each epoch."""
@@ -173,13 +175,21 @@ class BucketSampler(Sampler[BatchIndex]):
         steps = self._deal(plan)
         for slot, divisor in zip(steps[:, self.rank], self._divisors(plan, steps), strict=True):
             repeated = slot >= len(plan)
-            yield BatchIndex(plan.batch(slot % len(plan)), math.inf if repeated else float(divisor))
+            yield BatchIndex(plan.batch(slot % len(plan)), math.inf if repeated else float(divisor), self.epoch)
 
     def plan(self, epoch: int) -> Plan:
         """The batches of an epoch over all ranks, in order of length."""
         count = self._steps * self.world_size
         plan = self._draw(epoch)
-        return (plan if len(plan) <= count else self._draw(0)).split(count)
+        return (plan if len(plan) <= count else self._smaller(count)).split(count)
+
+    def _spare(self, count: int) -> int:
+        """How many batches of ``count`` another epoch may have more."""
+        return self.budget.spare(count)
+
+    def _smaller(self, count: int) -> Plan:
+        """A plan of at most ``count`` batches."""
+        return self._draw(0)
 
     def _draw(self, epoch: int) -> Plan:
         rng = np.random.default_rng((self.seed, epoch))
@@ -223,6 +233,39 @@ class BucketSampler(Sampler[BatchIndex]):
             starts = np.union1d(starts, [last])
         sizes = np.diff(np.append(starts, len(steps)))
         return np.repeat(np.add.reduceat(tokens, starts), sizes)
+
+
+class EpochwiseSampler(BucketSampler):
+    """The same, for pairs whose lengths are others in each epoch.
+
+    An epoch's number of batches is that of epoch 0 and a twentieth more: what is over is made by halving some. Should
+    an epoch need still more, which takes a corpus that grows, its budget grows until they suffice.
+
+    Args:
+        read: lengths of all pairs, and the pairs to visit, in an epoch.
+        budget: the size of a batch.
+        options: those of ``BucketSampler``.
+    """
+
+    def __init__(self, read: Callable[[int], tuple[Lengths, IntArray]], budget: Budget, **options: Any) -> None:
+        self.read = read
+        super().__init__(*read(0), budget, **options)
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.lengths, self.rows = self.read(epoch)
+
+    def _spare(self, count: int) -> int:
+        return 0 if self.budget.batch_size is not None else math.ceil(count / 20)
+
+    def _smaller(self, count: int) -> Plan:
+        kept = self.budget
+        try:
+            while len(plan := self._draw(self.epoch)) > count:
+                self.budget = self.budget._replace(max_tokens=math.ceil(self.budget.max_tokens * 1.02))
+        finally:
+            self.budget = kept
+        return plan
 
 
 class EvaluationSampler(Sampler[BatchIndex]):

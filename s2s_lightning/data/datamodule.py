@@ -1,20 +1,27 @@
 """Seq2SeqData: from a corpus to batches, and from ids back to text."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
 from torch.cuda import is_available
-from torch.utils.data import DataLoader, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from s2s_lightning.batch import Batch
-from s2s_lightning.data.bucketing import BatchIndex, BucketSampler, Budget, EvaluationSampler, Lengths
+from s2s_lightning.data.bucketing import (
+    BatchIndex,
+    BucketSampler,
+    Budget,
+    EpochwiseSampler,
+    EvaluationSampler,
+    Lengths,
+)
 from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
 from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
-from s2s_lightning.data.dataset import PairDataset
+from s2s_lightning.data.dataset import EpochwiseDataset, PairDataset
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store, write_evaluation, write_training
@@ -138,15 +145,18 @@ class Seq2SeqData(LightningDataModule):
         name = type(self.corpus).__name__
         if not self.corpus.has(split):
             raise UserError(f"{name} has no {split} split, and this needs it; give one by --data.corpus")
-        key = digest(FORMAT, split, self.corpus.fingerprint(split), repr(self.tokenizers.state()))
-        store = Store(cached(self._root / "ids" / f"{key}.arrow", partial(self._write, split)))
+        store = Store(cached(self._root / "ids" / f"{self._key(split)}.arrow", partial(self._write, split)))
         if store.info.pairs == 0:
             raise UserError(f"the {split} split of {name} is empty; it must have one pair at least")
         return store
 
-    def _write(self, split: Split, path: Path) -> None:
+    def _key(self, split: Split, *further: str) -> str:
+        """What the ids of a split depend on."""
+        return digest(FORMAT, split, self.corpus.fingerprint(split), repr(self.tokenizers.state()), *further)
+
+    def _write(self, split: Split, path: Path, *, sample: bool = False) -> None:
         pairs = progress(self.corpus.read(split), f"Preparing {split}", "pairs")
-        write = write_training if split == "train" else write_evaluation
+        write = partial(write_training, sample=sample) if split == "train" else write_evaluation
         write(pairs, self.tokenizers.src, self.tokenizers.target, path)
 
     def has(self, split: Split) -> bool:
@@ -169,8 +179,8 @@ class Seq2SeqData(LightningDataModule):
     # Batches
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        dataset = self._dataset("train")
-        return self._loader(dataset, self._train_sampler(dataset.lengths()))
+        dataset = self._dataset("train") if self._epochs is None else self._epochs
+        return self._loader(dataset, self._train_sampler())
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         return self._evaluation_loader("val") if self.corpus.has("val") else []
@@ -191,19 +201,35 @@ class Seq2SeqData(LightningDataModule):
         sampler = EvaluationSampler(dataset.lengths(), self.eval_budget, rank=rank, world_size=world_size)
         return self._loader(dataset, sampler)
 
-    def _train_sampler(self, lengths: Lengths) -> BucketSampler:
+    def _train_sampler(self) -> BucketSampler:
         rank, world_size = self._place()
         trainer = self.trainer
-        return BucketSampler(
-            lengths,
-            self._kept(lengths),
-            self.budget,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-            accumulate=1 if trainer is None else trainer.accumulate_grad_batches,
-            limit=1.0 if trainer is None else trainer.limit_train_batches or 1.0,
-        )
+        options: dict[str, Any] = {
+            "seed": self.seed,
+            "rank": rank,
+            "world_size": world_size,
+            "accumulate": 1 if trainer is None else trainer.accumulate_grad_batches,
+            "limit": 1.0 if trainer is None else trainer.limit_train_batches or 1.0,
+        }
+        if self._epochs is not None:
+            return EpochwiseSampler(self._read_epoch, self.budget, **options)
+        lengths = self._dataset("train").lengths()
+        return BucketSampler(lengths, self._kept(lengths), self.budget, **options)
+
+    @cached_property
+    def _epochs(self) -> EpochwiseDataset | None:
+        """The training pairs epoch by epoch, where a tokenizer draws other pieces in each."""
+        tokenizers = (self.tokenizers.src, self.tokenizers.target)
+        if not any(tokenizer.samples for tokenizer in tokenizers):
+            return None
+        return EpochwiseDataset(self._root / "ids" / self._key("train", f"seed {self.seed}"))
+
+    def _read_epoch(self, epoch: int) -> tuple[Lengths, IntArray]:
+        """Written by whoever comes first and kept: the tokenizer draws without a seed, so never the same again."""
+        assert self._epochs is not None
+        cached(self._epochs.path(epoch), partial(self._write, "train", sample=True))
+        lengths = self._epochs.epoch(epoch).lengths()
+        return lengths, self._kept(lengths)
 
     def _place(self) -> tuple[int, int]:
         """Rank and number of the processes that share the data."""
@@ -219,7 +245,7 @@ class Seq2SeqData(LightningDataModule):
             raise UserError(f"max_length={self.max_length} drops all {len(rows):,} training pairs; raise it")
         return kept
 
-    def _loader(self, dataset: PairDataset, sampler: Sampler[BatchIndex]) -> DataLoader[Batch]:
+    def _loader(self, dataset: Dataset[Batch], sampler: Sampler[BatchIndex]) -> DataLoader[Batch]:
         options: dict[str, Any] = {
             "batch_size": None,
             "num_workers": self.num_workers,
@@ -278,9 +304,8 @@ class Seq2SeqData(LightningDataModule):
         return f"{self.src_vocab_size:,}" + (" (joint)" if tgt is None else f" + {tgt:,}")
 
     def _training_summary(self) -> list[tuple[str, str]]:
-        lengths = self._dataset("train").lengths()
-        sampler = self._train_sampler(lengths)
-        plan = sampler.plan(0)
+        sampler = self._train_sampler()
+        lengths, plan = sampler.lengths, sampler.plan(0)
         dropped = len(lengths.src) - len(sampler.rows)
         over = int(np.count_nonzero(lengths.longest(sampler.rows) > self.budget.max_tokens))
         rows = [
@@ -302,3 +327,4 @@ class Seq2SeqData(LightningDataModule):
         if self._tokenizers is None or self._tokenizers.state() != state_dict["tokenizers"]:
             self._tokenizers = Tokenizers.from_state(state_dict["tokenizers"])
             self._stores.clear()
+            vars(self).pop("_epochs", None)

@@ -1,5 +1,7 @@
 """From a list of rows to a padded batch, with numpy on flat arrays."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -8,6 +10,7 @@ from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.batch import Batch
 from s2s_lightning.data.bucketing import BatchIndex, Lengths
 from s2s_lightning.data.ragged import IntArray, Ragged
+from s2s_lightning.data.store import Store
 
 
 class PairDataset(Dataset[Batch]):
@@ -43,6 +46,35 @@ class PairDataset(Dataset[Batch]):
             divisor=torch.tensor(item.divisor, dtype=torch.float32),
             rows=torch.from_numpy(item.indices.astype(np.int64)),
         )
+
+
+class EpochwiseDataset(Dataset[Batch]):
+    """Pairs whose ids are others in each epoch, each epoch's in a file of its own; the sampler sees that it is there.
+
+    Args:
+        path: of the files, but for the number of the epoch.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open: tuple[int, PairDataset] | None = None
+
+    def __len__(self) -> int:
+        return len(self.epoch(0))
+
+    def __getitem__(self, item: BatchIndex) -> Batch:
+        return self.epoch(item.epoch)[item]
+
+    def path(self, epoch: int) -> Path:
+        """The file of an epoch."""
+        return self._path.with_name(f"{self._path.name}-{epoch}.arrow")
+
+    def epoch(self, epoch: int) -> PairDataset:
+        """The pairs of an epoch; the file of the last one asked for stays open."""
+        if self._open is None or self._open[0] != epoch:
+            store = Store(self.path(epoch))
+            self._open = epoch, PairDataset(store.src, store.tgt)
+        return self._open[1]
 
 
 def _close(rows: Ragged, indices: IntArray) -> IntArray:

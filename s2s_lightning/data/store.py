@@ -77,9 +77,9 @@ class Store:
         return values
 
 
-def write_training(pairs: Iterable[Pair], src: Tokenizer, tgt: Tokenizer, path: Path) -> None:
-    """Each reference makes a pair of its own; texts are not kept."""
-    _write(((pair.src, reference) for pair in pairs for reference in pair.refs), src, tgt, {}, path)
+def write_training(pairs: Iterable[Pair], src: Tokenizer, tgt: Tokenizer, path: Path, *, sample: bool = False) -> None:
+    """Each reference makes a pair of its own; texts are not kept. ``sample``: in pieces drawn at random."""
+    _write(((pair.src, reference) for pair in pairs for reference in pair.refs), src, tgt, {}, path, sample)
 
 
 def write_evaluation(pairs: Iterable[Pair], src: Tokenizer, tgt: Tokenizer, path: Path) -> None:
@@ -93,11 +93,16 @@ def write_evaluation(pairs: Iterable[Pair], src: Tokenizer, tgt: Tokenizer, path
 
 
 def _write(
-    pairs: Iterable[tuple[str, str]], src: Tokenizer, tgt: Tokenizer, texts: dict[str, pa.Array], path: Path
+    pairs: Iterable[tuple[str, str]],
+    src: Tokenizer,
+    tgt: Tokenizer,
+    texts: dict[str, pa.Array],
+    path: Path,
+    sample: bool = False,
 ) -> None:
     with ExitStack() as stack:
         files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in range(4)]
-        sides = [_Side(src, *files[:2]), _Side(tgt, *files[2:])]
+        sides = [_Side(src, *files[:2], sample=sample), _Side(tgt, *files[2:], sample=sample)]
         for chunk in chunks(pairs, CHUNK):
             for side, column in zip(sides, zip(*chunk, strict=True), strict=True):
                 side.write(column)
@@ -111,8 +116,8 @@ def _write(
 class _Side:
     """One side's ids on their way to disk."""
 
-    def __init__(self, tokenizer: Tokenizer, values: IO[bytes], offsets: IO[bytes]) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, values: IO[bytes], offsets: IO[bytes], *, sample: bool) -> None:
+        self.encode = tokenizer.sample if sample else tokenizer.encode
         self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
         self.rows = self.tokens = self.unknown = 0
         self._values = values
@@ -120,7 +125,7 @@ class _Side:
         self._offsets.write(np.zeros(1, np.int64).tobytes())
 
     def write(self, texts: Sequence[str]) -> None:
-        part = Ragged.from_lists(self.tokenizer.encode(texts), self.dtype)
+        part = Ragged.from_lists(self.encode(texts), self.dtype)
         self._values.write(part.values.tobytes())
         self._offsets.write((part.offsets[1:] + self.tokens).tobytes())
         self.rows += len(texts)

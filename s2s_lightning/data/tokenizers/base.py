@@ -38,6 +38,15 @@ class Tokenizer(ABC):
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without BOS and EOS."""
 
+    @property
+    def samples(self) -> bool:
+        """Whether training reads each text in other pieces in each epoch, by ``sample``."""
+        return False
+
+    def sample(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text in pieces drawn at random, for training; as ``encode`` where nothing is drawn."""
+        return self.encode(texts)
+
     @abstractmethod
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each row of ids; PAD, BOS and EOS are left out, UNK shows as ``<unk>``."""

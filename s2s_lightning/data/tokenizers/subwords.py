@@ -77,14 +77,19 @@ class SubwordTokenizer(Tokenizer):
 class BPE(SubwordTokenizer):
     """Byte-pair encoding (Sennrich et al., 2016, arXiv:1508.07909) of UTF-8 bytes: lossless, nothing is unknown.
 
+    With ``dropout`` each epoch of training reads the text in other pieces (BPE-dropout, Provilkov et al., 2020,
+    arXiv:1910.13267). Each epoch's ids are written to the cache once, so that batches keep their budget and a resumed
+    run reads what the killed one would have read; evaluation knows no dropout.
+
     Args:
         vocab_size: ids in all, the four special ones and the 256 bytes included; a small corpus may give fewer.
         min_frequency: pairs seen less often are not merged.
         lowercase: read the text in lower case; references stay as they are.
         normalization: Unicode form in which the text is read.
+        dropout: probability that a merge is left out, in training (paper: 0.1).
 
     Raises:
-        UserError: a vocabulary smaller than the bytes.
+        UserError: a vocabulary smaller than the bytes, or a dropout that is not from 0 to below 1.
     """
 
     def __init__(
@@ -93,11 +98,29 @@ class BPE(SubwordTokenizer):
         min_frequency: int = 2,
         lowercase: bool = False,
         normalization: Normalization = "none",
+        dropout: float = 0.0,
     ) -> None:
         _check_byte_level(vocab_size)
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout={dropout}: it must be 0 or more and below 1")
         super().__init__(
-            vocab_size=vocab_size, min_frequency=min_frequency, lowercase=lowercase, normalization=normalization
+            vocab_size=vocab_size,
+            min_frequency=min_frequency,
+            lowercase=lowercase,
+            normalization=normalization,
+            dropout=dropout,
         )
+
+    @property
+    def samples(self) -> bool:
+        return bool(self._options["dropout"] > 0)
+
+    def sample(self, texts: Sequence[str]) -> list[list[int]]:
+        self._backend.model.dropout = self._options["dropout"] or None
+        try:
+            return self.encode(texts)
+        finally:
+            self._backend.model.dropout = None
 
     def _untrained(self) -> Backend:
         return _byte_level(models.BPE())
