@@ -3,9 +3,12 @@
 from lightning.pytorch import Callback
 
 from s2s_lightning.callbacks.attention import Attention
+from s2s_lightning.callbacks.ema import EMA
 from s2s_lightning.callbacks.evaluation import Evaluation
+from s2s_lightning.callbacks.freezing import Freeze
 from s2s_lightning.callbacks.next_steps import NextSteps
 from s2s_lightning.callbacks.predictions import Predictions
+from s2s_lightning.callbacks.pretrained_embeddings import PretrainedEmbeddings
 from s2s_lightning.callbacks.progress import Progress
 from s2s_lightning.callbacks.samples import Samples
 from s2s_lightning.callbacks.summary import Summary
@@ -13,10 +16,13 @@ from s2s_lightning.callbacks.throughput import Throughput
 
 __all__ = [
     "DEFAULT_CALLBACKS",
+    "EMA",
     "Attention",
     "Evaluation",
+    "Freeze",
     "NextSteps",
     "Predictions",
+    "PretrainedEmbeddings",
     "Progress",
     "Samples",
     "Summary",

@@ -14,6 +14,8 @@ class Summary(Callback):
         parts = parameters_by_part(network(pl_module))
         parameters = f"{sum(parts.values()):,}: " + ", ".join(f"{name} {count:,}" for name, count in parts.items())
         model = [("model", type(pl_module).__name__), ("parameters", parameters)]
+        if frozen := sum(p.numel() for p in pl_module.parameters() if not p.requires_grad):
+            model.append(("frozen parameters", f"{frozen:,}"))
         pl_module.print(table([*texts(trainer).summary(), *model]))
 
 

@@ -1,0 +1,55 @@
+"""Averages of the weights over training."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from s2s_lightning.errors import UserError
+
+
+class EMA(WeightAveraging):
+    """Exponential moving average of the weights: average = d * average + (1 - d) * weights, after each step.
+
+    d = min(decay, (1 + t) / (10 + t)) at step t, so that an early average is not that of the initial weights.
+    Validation, its pictures and the weights of every checkpoint are the average's (``generate`` and ``test`` use it);
+    training goes on with the weights themselves, which a checkpoint holds too, for resuming. When the run is over the
+    module has the average. Sharded models are not averaged.
+
+    Args:
+        decay: weight of the past; the average reaches back about 1 / (1 - decay) steps.
+
+    Raises:
+        UserError: a decay that is not from 0 to below 1.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise UserError(f"decay={decay}: it must be 0 or more and below 1")
+        super().__init__(multi_avg_fn=self._average)
+        self.decay = decay
+        self._step = 0
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """After each optimizer step, whose number decides how far the average looks back."""
+        if step_idx is None:
+            return False
+        self._step = step_idx
+        return True
+
+    def _average(self, averages: Any, weights: Any, count: Any) -> None:
+        decay = min(self.decay, (1 + self._step) / (10 + self._step))
+        get_ema_multi_avg_fn(decay)(averages, weights, count)  # type: ignore[no-untyped-call]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Not yet: what is drawn of the validation comes after this, and belongs to the average."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Not yet: the last checkpoint, which holds both, may still be written."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)

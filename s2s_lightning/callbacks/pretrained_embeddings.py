@@ -1,0 +1,87 @@
+"""Embeddings that start from vectors trained elsewhere."""
+
+from collections.abc import Iterator
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from s2s_lightning.architecture import TokenEmbedding
+from s2s_lightning.callbacks.run import network, texts
+from s2s_lightning.data.corpora.files import read_lines
+from s2s_lightning.data.progress import progress
+from s2s_lightning.errors import UserError
+
+
+class PretrainedEmbeddings(Callback):
+    """Starts embeddings from word vectors in the text format of word2vec, GloVe and fastText: a word and its numbers.
+
+    A token takes the vector of the word that it spells (a piece with the space before it too: ▁the, or else the); the
+    others stay at their initialisation, and how many do is said. A resumed run keeps its own embeddings and needs no
+    file. To leave them as they are, add ``Freeze``.
+
+    Args:
+        src: file of vectors for the source, plain, .gz, .xz or .zst; with a tied vocabulary it serves both sides.
+        tgt: the same for the target.
+
+    Raises:
+        UserError: neither is given, a line that is no vector, one of another width than the embedding, or no token in
+            the file.
+    """
+
+    def __init__(self, src: str | None = None, tgt: str | None = None) -> None:
+        if src is None and tgt is None:
+            raise UserError("PretrainedEmbeddings needs a file of vectors: give src, tgt or both")
+        self.src = src
+        self.tgt = tgt
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit" or trainer.ckpt_path:
+            return
+        model, text = network(pl_module), texts(trainer)
+        sides = [
+            (self.src, model.src_embedding, text.src_tokens),
+            (self.tgt, model.tgt_embedding, text.tgt_tokens),
+        ]
+        for path, embedding, tokens in sides:
+            if path is not None:
+                assert isinstance(embedding, TokenEmbedding)
+                found = fill(embedding, tokens(range(embedding.num_embeddings)), path)
+                pl_module.print(f"{path}: vectors for {found:,} of {embedding.num_embeddings:,} tokens")
+
+
+@torch.no_grad()
+def fill(embedding: TokenEmbedding, tokens: list[str], path: str) -> int:
+    """Copy the vectors of a file into the rows whose tokens (as printed) are its words; returns how many."""
+    rows: dict[str, list[int]] = {}
+    for row, token in enumerate(tokens):
+        rows.setdefault(token.removeprefix("▁") or token, []).append(row)
+    filled = 0
+    for word, vector in vectors(path, embedding.embedding_dim):
+        if found := rows.pop(word, None):  # of a word that comes twice the first counts
+            embedding.weight[found] = torch.tensor(numbers(vector, path, word)).to(embedding.weight) / embedding.scale
+            filled += len(found)
+    if not filled:
+        raise UserError(f"{path} has a vector for none of the {len(tokens):,} tokens: is it of this language and case?")
+    return filled
+
+
+def vectors(path: str, width: int) -> Iterator[tuple[str, list[str]]]:
+    """Each word and its ``width`` numbers, as they are written. The first line may count rows and columns."""
+    for number, line in enumerate(progress(read_lines(path), f"Reading {path}", "vectors"), 1):
+        word, *found = line.rstrip().rsplit(" ", width)  # from the right: a word may have spaces
+        if number == 1 and len(line.split()) == 2:
+            continue
+        if len(found) != width or (number <= 2 and len(line.split()) != width + 1):
+            raise UserError(
+                f"{path}, line {number}: a vector of {len(line.split()) - 1} numbers for an embedding that is {width} "
+                "wide; change the model's width, or take other vectors"
+            )
+        yield word, found
+
+
+def numbers(vector: list[str], path: str, word: str) -> list[float]:
+    """Raises UserError where one is none."""
+    try:
+        return [float(x) for x in vector]
+    except ValueError as error:
+        raise UserError(f"{path}, word {word}: {error}; a line must be a word and its numbers") from error
