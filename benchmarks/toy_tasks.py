@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count, product
 from pathlib import Path
 from pkgutil import resolve_name
@@ -25,9 +26,11 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
+from torch import nn
 
 from s2s_lightning import EOS, PAD
 from s2s_lightning.batch import Batch
+from s2s_lightning.checkpoint import instantiate
 from s2s_lightning.data import Generated, Seq2SeqData
 from s2s_lightning.memory import reuse_freed_memory
 from s2s_lightning.module import Seq2SeqModule, decay_groups
@@ -107,8 +110,14 @@ class Family:
     def module(self, vocab_size: int) -> Seq2SeqModule:
         """Its network with new weights, and its optimizer."""
         torch.manual_seed(0)
-        module: Seq2SeqModule = construct(self.spec["model"], src_vocab_size=vocab_size, dropout=0.0)
-        module.optimizer = lambda groups: construct(self.spec["optimizer"], params=groups)
+        spec = self.spec["model"]
+        arguments = {**spec["init_args"], "src_vocab_size": vocab_size}
+        module: Seq2SeqModule = instantiate({**spec, "init_args": arguments}, Seq2SeqModule)
+        for dropout in module.modules():
+            if isinstance(dropout, nn.Dropout):
+                dropout.p = 0.0
+        optimizer = self.spec["optimizer"]
+        module.optimizer = partial(resolve_name(optimizer["class_path"]), **optimizer["init_args"])
         module.objective = LabelSmoothedCrossEntropy(0.0)
         return module
 
@@ -118,11 +127,6 @@ class Family:
         ids = torch.tensor([[EOS]])
         state = module.model.start(ids, ids == PAD)
         return module.model.step(ids, state, need_weights=True).attention is not None
-
-
-def construct(spec: dict[str, Any], **others: Any) -> Any:
-    """An object from its ``class_path`` and ``init_args``; ``others`` win."""
-    return resolve_name(spec["class_path"])(**{**spec.get("init_args", {}), **others})
 
 
 def measured(family: Family, data: Seq2SeqData, setting: Setting) -> dict[str, float]:
