@@ -19,6 +19,7 @@ from s2s_lightning.architecture import (
     assemble,
     masked_mean,
 )
+from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.transformer import DecoderLayer, EncoderLayer, Layers, Source, initialise
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import KeyValue, padding_bias
@@ -43,11 +44,12 @@ class UniversalEncoder(Encoder):
         layers: what the layer is made of.
 
     Raises:
-        UserError: a width that the heads cannot share.
+        UserError: no step, or a width that the heads cannot share.
     """
 
     def __init__(self, d_embedding: int, num_steps: int = 4, *, layers: Layers = Layers()) -> None:
         super().__init__()
+        check_at_least(1, num_steps=num_steps)
         layers.check(d_embedding, num_steps)
         self.positions = layers.new_positions(d_embedding)
         self.dropout = Dropout(layers.dropout)
@@ -89,7 +91,7 @@ class UniversalDecoder(Decoder):
         layers: what the layer is made of.
 
     Raises:
-        UserError: a width that the heads cannot share.
+        UserError: no step, or a width that the heads cannot share.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class UniversalDecoder(Decoder):
         layers: Layers = Layers(),
     ) -> None:
         super().__init__()
+        check_at_least(1, num_steps=num_steps)
         layers.check(d_embedding, num_steps)
         self.positions = layers.new_positions(d_embedding)
         self.dropout = Dropout(layers.dropout)
