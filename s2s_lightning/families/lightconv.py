@@ -89,8 +89,8 @@ class LightConvEncoder(Encoder):
 
     Args:
         d_embedding: D.
-        kernel_sizes: k of each layer, odd: a state sees (k - 1) / 2 neighbours on each side. The paper's encoders have
-            3, 7, 15 and then 31 four times.
+        kernel_sizes: k of each layer, odd: a state sees (k - 1) / 2 neighbours on each side. The authors' code has 3,
+            7, 15 and then 31 four times.
         layers: what they are made of.
 
     Raises:
@@ -159,8 +159,8 @@ class LightConvDecoder(Decoder):
     Args:
         d_embedding: D.
         memory: what the encoder hands over.
-        kernel_sizes: k of each layer: a state sees itself and k - 1 before it. The paper's decoders have 3, 7, 15 and
-            then 31 three times.
+        kernel_sizes: k of each layer: a state sees itself and k - 1 before it. The authors' code has 3, 7, 15
+            and then 31 three times.
         layers: what they are made of.
 
     Raises:
@@ -290,10 +290,10 @@ class _ConvolutionalTransformer(Seq2SeqModule):
 
 
 class LightConv(_ConvolutionalTransformer):
-    """Depth-wise convolutions whose few kernels are normalised (Wu et al., 2019, section 3, arXiv:1901.10430).
+    """Depth-wise convolutions whose few kernels are normalised (Wu et al., 2019, arXiv:1901.10430).
 
-    Each of H heads of neighbouring channels shares one kernel. Norms stand before the layers by default, as in our
-    Transformer.
+    The channels of a head share one kernel. Norms stand before the layers by default, as in our Transformer. The
+    authors' code has dropout on the input of each convolution besides.
 
     Card:
         year: 2019
@@ -301,7 +301,7 @@ class LightConv(_ConvolutionalTransformer):
         equation: `y_t = sum_j softmax(w_h)_j x_{t+j-k+1}` for each head h
         training: O(T k D + T S D + T D^2), all positions at once
         decoding: O((k + S) D + D^2), the last k - 1 inputs of each layer
-        use: long sequences at the quality of self-attention, with memory linear in them.
+        use: long sequences; the cost within a side is linear in its length.
         paper: Wu et al., 2019, arXiv:1901.10430
         embeddings: D*(U+V) + V*(D+1)
         encoder: 3*(D*(3*D+3) + 2*D*F+D+F + 4*D) + H*(3+7+15) + 2*D
@@ -312,10 +312,9 @@ class LightConv(_ConvolutionalTransformer):
 
 
 class DynamicConv(_ConvolutionalTransformer):
-    """LightConv whose kernels are predicted from the position that they mix (Wu et al., 2019, section 4).
+    """LightConv whose kernels each position predicts for itself (Wu et al., 2019, arXiv:1901.10430).
 
-    arXiv:1901.10430. A position's kernels depend on its own input alone, which is what distinguishes them from
-    attention.
+    They depend on the position's own input alone: that is what distinguishes them from attention.
 
     Card:
         year: 2019

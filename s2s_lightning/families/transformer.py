@@ -173,7 +173,8 @@ class DecoderLayer(nn.Module):
 class TransformerDecoder(Decoder):
     """A stack of layers, as wide as the embeddings.
 
-    Carry: a ``KeyValue`` for each layer, as long as the target so far, which is also the position.
+    Context: a ``Context``. Carry: a ``KeyValue`` for each layer, as long as the target so far, which is also the
+    position.
 
     Args:
         d_embedding: D.

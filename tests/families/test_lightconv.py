@@ -48,7 +48,7 @@ def conv1d(block: CentredConvolution | CausalConvolution, x: Tensor, before: int
 
 
 def loop(block: CentredConvolution | CausalConvolution, x: Tensor, before: int) -> Tensor:
-    """Equations 2 and 3 of the paper with the kernels of section 4, one head of one position at a time."""
+    """Kernels predicted by one head of one position at a time, and zeros beyond the ends."""
     weight = block.kernels.weight.view(HEADS, -1, D)  # (H, k, D)
     y = torch.zeros_like(x)
     for t, head in product(range(x.shape[1]), range(HEADS)):

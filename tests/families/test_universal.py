@@ -24,7 +24,7 @@ def build(**options: Any) -> UniversalTransformer:
 
 
 def signal(length: int, step: int) -> Tensor:
-    """P^t (1, T, D), written from the paper's equations 6 and 7 but for positions from 0."""
+    """P^t (1, T, D), element by element; positions count from 0 and steps from 1."""
     p = torch.empty(length, D, dtype=torch.float64)
     for i in range(length):
         for j in range(D // 2):

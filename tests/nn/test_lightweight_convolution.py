@@ -17,7 +17,7 @@ from s2s_lightning.nn.lightweight_convolution import (
 
 
 def looped(inputs: Tensor, kernels: Tensor) -> Tensor:
-    """The sum as the paper writes it (equation 2): channel c has the kernel of head c * H // D."""
+    """The sum written out: channel c has the kernel of head c * H // D."""
     rows, width, d_model = inputs.shape
     heads, k = kernels.shape[1], kernels.shape[3]
     y = torch.zeros(rows, width - k + 1, d_model, dtype=inputs.dtype)
@@ -38,7 +38,7 @@ def depthwise(inputs: Tensor, kernels: Tensor) -> Tensor:
 @pytest.mark.parametrize("chunk", [None, 4])
 @pytest.mark.parametrize("k", [1, 2, 5])
 @pytest.mark.parametrize("length", [1, 8, 11])
-def test_one_kernel_for_all_positions_is_a_depthwise_convolution(
+def test_one_kernel_for_all_positions_makes_a_depthwise_convolution(
     length: int, k: int, chunk: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten(chunk, monkeypatch)
