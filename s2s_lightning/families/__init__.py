@@ -3,8 +3,22 @@
 from s2s_lightning.families.bahdanau import Bahdanau
 from s2s_lightning.families.convs2s import ConvS2S
 from s2s_lightning.families.hybrid import Hybrid
+from s2s_lightning.families.lightconv import DynamicConv, LightConv
 from s2s_lightning.families.luong import Luong
 from s2s_lightning.families.rnn import GRU, LSTM, RNN
 from s2s_lightning.families.transformer import Transformer
+from s2s_lightning.families.universal import UniversalTransformer
 
-__all__ = ["GRU", "LSTM", "RNN", "Bahdanau", "ConvS2S", "Hybrid", "Luong", "Transformer"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Bahdanau",
+    "ConvS2S",
+    "DynamicConv",
+    "Hybrid",
+    "LightConv",
+    "Luong",
+    "Transformer",
+    "UniversalTransformer",
+]

@@ -22,7 +22,7 @@ from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import CausalSelfAttention, CrossAttention, KeyValue, SelfAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
-from s2s_lightning.nn.layers import Activation, FeedForward, PostNorm, PreNorm, Residual
+from s2s_lightning.nn.layers import Activation, FeedForward, LayerDrop, PostNorm, PreNorm, Residual, pass_through
 from s2s_lightning.nn.positions import LearnedPositions, Positions, RotaryPositions, Rotation, SinusoidalPositions
 
 
@@ -36,6 +36,7 @@ class Layers:
         dropout: on embeddings and on what each attention or feed-forward layer adds.
         attention_dropout: on attention weights. Above 0, training takes a slower way to compute attention.
         activation_dropout: between the two products of a feed-forward layer.
+        layer_drop: probability that a sentence skips a layer in training (Fan et al., 2020).
         activation: of the feed-forward layers.
         norm: layer normalisation before each layer ("pre") or after it ("post").
         positions: "sinusoidal" or "learned" vectors added to the embeddings, or "rotary" queries and keys.
@@ -47,6 +48,7 @@ class Layers:
     dropout: float = 0.1
     attention_dropout: float = 0.0
     activation_dropout: float = 0.0
+    layer_drop: float = 0.0
     activation: Activation = "relu"
     norm: Literal["pre", "post"] = "pre"
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
@@ -113,6 +115,7 @@ class TransformerEncoder(Encoder):
         self.positions = layers.new_positions(d_embedding)
         self.dropout = Dropout(layers.dropout)
         self.layers = nn.ModuleList(EncoderLayer(d_embedding, layers) for _ in range(num_layers))
+        self.layer_drop = LayerDrop(layers.layer_drop, num_layers)
         self.norm = layers.last_norm(d_embedding)
         self.shape = MemoryShape(d_embedding, (1, d_embedding))
         initialise(self)
@@ -122,8 +125,8 @@ class TransformerEncoder(Encoder):
         rotation = self.positions.rotation(x, position)
         bias = padding_bias(padding, x.dtype)
         x = self.dropout(self.positions(x, position))
-        for layer in self.layers:
-            x = layer(x, bias, rotation)
+        for layer, passing in zip(self.layers, self.layer_drop(x), strict=True):
+            x = pass_through(passing, layer(x, bias, rotation), x)
         x = self.norm(x)
         return Memory(x, x, padding, masked_mean(x, padding))
 
@@ -133,6 +136,13 @@ class Source(NamedTuple):
 
     kv: KeyValue
     bias: Tensor
+
+
+class Context(NamedTuple):
+    """What is fixed for a whole target: the sources that the layers read, and what ``LayerDrop`` drew for each."""
+
+    sources: list[Source]
+    passing: list[Tensor | None]
 
 
 class DecoderLayer(nn.Module):
@@ -163,8 +173,8 @@ class DecoderLayer(nn.Module):
 class TransformerDecoder(Decoder):
     """A stack of layers, as wide as the embeddings.
 
-    Context: a ``Source`` for each layer. Carry: a ``KeyValue`` for each layer, as long as the target so far, which is
-    also the position.
+    Context: a ``Context``. Carry: a ``KeyValue`` for each layer, as long as the target so far, which is also the
+    position.
 
     Args:
         d_embedding: D.
@@ -191,6 +201,7 @@ class TransformerDecoder(Decoder):
         self.layers: Iterable[DecoderLayer] = nn.ModuleList(  # type: ignore[assignment]
             DecoderLayer(d_embedding, memory.d_states, layers) for _ in range(num_layers)
         )
+        self.layer_drop = LayerDrop(layers.layer_drop, num_layers)
         self.norm = layers.last_norm(d_embedding)
         self.d_out = d_embedding
         initialise(self)
@@ -198,7 +209,8 @@ class TransformerDecoder(Decoder):
     def start(self, memory: Memory) -> State:
         bias = padding_bias(memory.padding, memory.states.dtype)
         kvs = [layer.cross_attention.project(memory.states, memory.values) for layer in self.layers]
-        return State([Source(kv, bias) for kv in kvs], [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in kvs])
+        context = Context([Source(kv, bias) for kv in kvs], self.layer_drop(memory.states))
+        return State(context, [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in kvs])
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         done = state.carry[0].keys.shape[2]
@@ -206,8 +218,9 @@ class TransformerDecoder(Decoder):
         rotation = self.positions.rotation(y, position)
         y = self.dropout(self.positions(y, position))
         carry, attention = [], []
-        for layer, source, past in zip(self.layers, state.context, state.carry, strict=True):
-            y, past, weights = layer(y, past, source, rotation, need_weights)
+        for layer, source, passing, past in zip(self.layers, *state.context, state.carry, strict=True):
+            z, past, weights = layer(y, past, source, rotation, need_weights)
+            y = pass_through(passing, z, y)
             carry.append(past)
             attention.append(weights)
         weights = torch.stack(attention, 1) if need_weights else None
@@ -242,6 +255,7 @@ class Transformer(Seq2SeqModule):
         dropout: on embeddings and on what each attention or feed-forward layer adds.
         attention_dropout: on attention weights. Above 0, training takes a slower way to compute attention.
         activation_dropout: between the two products of a feed-forward layer.
+        layer_drop: probability that a sentence skips a layer in training (Fan et al., 2020).
         activation: of the feed-forward layers.
         norm: layer normalisation before each layer ("pre", learns with any warm-up) or after it ("post", the paper's).
         positions: "sinusoidal" or "learned" vectors added to the embeddings, or "rotary" queries and keys.
@@ -266,6 +280,7 @@ class Transformer(Seq2SeqModule):
         dropout: float = 0.1,
         attention_dropout: float = 0.0,
         activation_dropout: float = 0.0,
+        layer_drop: float = 0.0,
         activation: Activation = "relu",
         norm: Literal["pre", "post"] = "pre",
         positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal",
@@ -278,6 +293,7 @@ class Transformer(Seq2SeqModule):
             dropout=dropout,
             attention_dropout=attention_dropout,
             activation_dropout=activation_dropout,
+            layer_drop=layer_drop,
             activation=activation,
             norm=norm,
             positions=positions,

@@ -1,12 +1,14 @@
-"""Feed-forward layer, and the two ways of putting a residual connection around a layer."""
+"""Feed-forward layer, the two ways of putting a residual connection around a layer, and layers left out in training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from s2s_lightning.errors import UserError
 from s2s_lightning.nn.dropout import Dropout
 
 Activation = Literal["relu", "gelu"]
@@ -78,3 +80,38 @@ class PreNorm(Residual):
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
         joined: Tensor = x + self.dropout(y)
         return joined
+
+
+class LayerDrop(nn.Module):
+    """LayerDrop (Fan et al., 2020, arXiv:1909.11556): in training, layers are left out with probability p, unscaled.
+
+    Each sentence draws its own layers; the usual code draws once a batch. So the draw is a tensor with the batch on
+    dimension 0, as a decoder's state needs it, and every parameter takes part in every step on every rank, as DDP
+    needs it. The price: a layer left out is computed all the same, where a draw for the batch would save p of the time.
+
+    Args:
+        p: probability, below 1.
+        num_layers: layers that are drawn for.
+
+    Raises:
+        UserError: no such probability.
+    """
+
+    def __init__(self, p: float, num_layers: int) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise UserError(f"layer_drop={p}: it must be 0 or more and below 1")
+        self.p = p
+        self.num_layers = num_layers
+
+    def forward(self, x: Tensor) -> list[Tensor | None]:
+        """For each layer which rows of x (B, T, D) pass through it, (B, 1, 1); None: all do."""
+        if not self.training or self.p == 0:
+            return [None] * self.num_layers
+        passing = torch.rand(self.num_layers, len(x), 1, 1, device=x.device) >= self.p
+        return list(passing)
+
+
+def pass_through(passing: Tensor | None, after: Tensor, before: Tensor) -> Tensor:
+    """What a layer made of the rows that pass through it, and the others as they were."""
+    return after if passing is None else torch.where(passing, after, before)
