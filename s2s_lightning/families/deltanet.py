@@ -25,7 +25,7 @@ SHORTEST, LONGEST = 1e-3, 0.1
 
 
 class DeltaCarry(NamedTuple):
-    """The convolution's last inputs (B, k - 1, 2 D + D') and the state (B, H, d, d'), None before the first position."""
+    """Last inputs of the convolution (B, k - 1, 2 D + D') and state (B, H, d, d'), None before the first position."""
 
     inputs: Tensor
     state: Tensor | None

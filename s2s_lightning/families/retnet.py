@@ -55,7 +55,7 @@ class MultiScaleRetention(Mixer):
             raise UserError(f"d_value={d_value} is no multiple of num_heads={num_heads}: change one of them")
         self.d_model = d_model
         self.num_heads = num_heads
-        self.widths = 2 * d_model, d_value, d_value  # queries and keys, values, gate
+        self.widths = [2 * d_model, d_value, d_value]  # queries and keys, values, gate
         self.input = nn.Linear(d_model, sum(self.widths), bias=False)
         self.positions = RotaryPositions(d_model // num_heads)
         self.output = nn.Linear(d_value, d_model, bias=False)
