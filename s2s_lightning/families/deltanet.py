@@ -20,8 +20,9 @@ from s2s_lightning.nn.linear_attention import delta_rule
 from s2s_lightning.nn.mixer import Mixer
 
 NORM_EPS = 1e-5
-SHORTEST, LONGEST = 1e-3, 0.1
-"""Between these, the softplus of a decay's bias is drawn (log-uniform), as in Mamba-2 and the authors' code."""
+RATES, STEPS = (0.01, 16.0), (1e-3, 0.1)
+"""What a decay begins with: exp(-rate * step), rates drawn uniformly, steps log-uniformly, as in the authors' code
+(fla-org/flash-linear-attention), whose rates begin at 0."""
 
 
 class DeltaCarry(NamedTuple):
@@ -98,14 +99,14 @@ class DeltaRule(Mixer):
 class GatedDeltaRule(DeltaRule):
     """The layer of Gated DeltaNet (Yang et al., 2024, 3.4, arXiv:2412.06464).
 
-    Beside what ``DeltaRule`` has, a decay a = exp(-exp(r) softplus(w x + b)) for each head, as in Mamba-2, and a gate:
-    what the queries read, normed, is multiplied with SiLU(W_G x).
+    Beside what ``DeltaRule`` has, a decay a = exp(-exp(r) softplus(w x + b)) for each head, Mamba-2's, and a gate: what
+    the queries read, normed, is multiplied with SiLU(W_G x).
     """
 
     def __init__(self, d_model: int, *, num_heads: int, d_value: int, kernel_size: int) -> None:
         super().__init__(d_model, num_heads=num_heads, d_value=d_value, kernel_size=kernel_size)
-        self.log_rate = nn.Parameter(torch.empty(num_heads).uniform_(1, 16).log())
-        step = torch.empty(num_heads).uniform_(math.log(SHORTEST), math.log(LONGEST)).exp()
+        self.log_rate = nn.Parameter(torch.empty(num_heads).uniform_(*RATES).log())
+        step = torch.empty(num_heads).uniform_(*map(math.log, STEPS)).exp()
         self.decay_bias = nn.Parameter(step.expm1().log())  # its softplus is the step
 
     def split_widths(self, d_value: int) -> tuple[int, ...]:

@@ -32,10 +32,9 @@ class MultiScaleRetention(Mixer):
     """Retention heads that forget at unlike rates, and a gate (Sun et al., 2023, 2.2, arXiv:2307.08621).
 
     MSR(x) = (swish(x W_G) * GroupNorm(heads)) W_O, with gamma = 1 - 2^(-5 - h) for head h, and queries and keys turned
-    by their positions. The norm is one of each head's output, without scale and shift, as in the authors' code
-    (microsoft/torchscale), which divides by the root mean square alone. The paper's normalisation of scores beyond
-    1 / sqrt(d) changes nothing that this norm does not undo. Keys turn as in ``RotaryPositions``, not quite as fast as
-    the paper's.
+    by their positions. The norm has neither scale nor shift, as in the authors' code (microsoft/torchscale), where it
+    divides by the root mean square. Of the paper's three factors for scores, which the norm undoes, this has
+    1 / sqrt(d) alone. The angles are those of ``RotaryPositions``; the authors' reach a little farther.
 
     Args:
         d_model: D of input and output, a multiple of 2 * num_heads.
