@@ -2,9 +2,11 @@
 
 from s2s_lightning.families.bahdanau import Bahdanau
 from s2s_lightning.families.convs2s import ConvS2S
+from s2s_lightning.families.deltanet import DeltaNet, GatedDeltaNet
 from s2s_lightning.families.hybrid import Hybrid
 from s2s_lightning.families.lightconv import DynamicConv, LightConv
 from s2s_lightning.families.luong import Luong
+from s2s_lightning.families.retnet import RetNet
 from s2s_lightning.families.rnn import GRU, LSTM, RNN
 from s2s_lightning.families.transformer import Transformer
 from s2s_lightning.families.universal import UniversalTransformer
@@ -15,10 +17,13 @@ __all__ = [
     "RNN",
     "Bahdanau",
     "ConvS2S",
+    "DeltaNet",
     "DynamicConv",
+    "GatedDeltaNet",
     "Hybrid",
     "LightConv",
     "Luong",
+    "RetNet",
     "Transformer",
     "UniversalTransformer",
 ]
