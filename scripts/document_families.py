@@ -31,6 +31,10 @@ LETTERS = {
     "L": "num_decoder_layers",
     "R": "num_layers",
     "H": "num_heads",
+    "X": "expand",
+    "W": "d_head",
+    "Z": "d_state",
+    "G": "num_groups",
 }
 """Letter -> the option whose value it stands for. U and V are the sizes of the vocabularies."""
 
