@@ -34,6 +34,7 @@ LETTERS = {
     "X": "expand",
     "W": "d_head",
     "Z": "d_state",
+    "Y": "d_key",
     "G": "num_groups",
 }
 """Letter -> the option whose value it stands for. U and V are the sizes of the vocabularies."""

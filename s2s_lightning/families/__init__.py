@@ -7,5 +7,6 @@ from s2s_lightning.families.luong import Luong
 from s2s_lightning.families.mamba2 import Mamba2
 from s2s_lightning.families.rnn import GRU, LSTM, RNN
 from s2s_lightning.families.transformer import Transformer
+from s2s_lightning.families.xlstm import XLSTM
 
-__all__ = ["GRU", "LSTM", "RNN", "Bahdanau", "ConvS2S", "Hybrid", "Luong", "Mamba2", "Transformer"]
+__all__ = ["GRU", "LSTM", "RNN", "XLSTM", "Bahdanau", "ConvS2S", "Hybrid", "Luong", "Mamba2", "Transformer"]
