@@ -19,6 +19,9 @@ from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.short_convolution import ShortConvolution
 from s2s_lightning.nn.ssd import ssd
 
+SMALLEST_STEP = 1e-30
+"""Below it dt counts as this, without a gradient, so that its logarithm is finite."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StateSpace:
@@ -99,23 +102,28 @@ class Mamba2Mixer(Mixer):
         gate, convolved, step = self.input(x).split_with_sizes(self.parts, -1)
         convolved, inputs = self.convolution(convolved, carry.inputs, padding)
         convolved = F.silu(convolved).to(carry.state.dtype)
-        y, state = self._recur(convolved, self._step_size(step.to(carry.state.dtype), padding), carry.state)
+        y, state = self._recur(convolved, *self._log_steps(step.to(carry.state.dtype), padding), carry.state)
         return self.output(self._gated_norm(y, gate)), Carry(inputs.to(carry.inputs.dtype), state)
 
-    def _step_size(self, step: Tensor, padding: Tensor | None) -> Tensor:
-        """Dt (B, T, H), above 0 but for padding, where it is 0: there nothing enters and nothing decays."""
+    def _log_steps(self, step: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Log dt and log of the decay (B, T, H); at padding nothing enters and nothing decays."""
         size = F.softplus(step + self.step_bias)
-        return size if padding is None else size.masked_fill(padding.unsqueeze(-1), 0)
+        log_size, log_decay = size.clamp(min=SMALLEST_STEP).log(), size * -self.log_a.exp()
+        if padding is None:
+            return log_size, log_decay
+        hidden = padding.unsqueeze(-1)
+        return log_size.masked_fill(hidden, -torch.inf), log_decay.masked_fill(hidden, 0)
 
-    def _recur(self, convolved: Tensor, size: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Of convolved (B, T, I + 2GN) and dt (B, T, H): y (B, T, I) and the state after it."""
+    def _recur(self, convolved: Tensor, log_size: Tensor, log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Of convolved (B, T, I + 2GN), log dt and log decay (B, T, H): y (B, T, I) and the state after it."""
         d_keys = self.groups * self.d_state
         x, b, c = convolved.split_with_sizes((self.d_inner, d_keys, d_keys), -1)
         b, c = (torch.unflatten(part, -1, (self.groups, -1)) for part in (b, c))
-        x = torch.unflatten(x, -1, (self.groups, self.num_heads // self.groups, -1))
-        decay = size * -self.log_a.exp()
-        y, state = ssd(x * size.view(*x.shape[:-1], 1), decay.view(x.shape[:-1]), b, c, state)
-        return (y + self.skip.view(*x.shape[2:-1], 1) * x).flatten(2), state
+        heads = self.groups, self.num_heads // self.groups
+        x = torch.unflatten(x, -1, (*heads, -1))
+        log_size, log_decay = (torch.unflatten(part, -1, heads) for part in (log_size, log_decay))
+        y, state = ssd(x, log_size, log_decay, b, c, state)
+        return torch.addcmul(y, self.skip.view(*heads, 1), x).flatten(2), state
 
     def _gated_norm(self, y: Tensor, gate: Tensor) -> Tensor:
         """RMSNorm of y * silu(gate), each group for itself."""

@@ -59,14 +59,13 @@ def mlstm(
     """
     stabilisers = _stabilisers(log_input.detach(), log_forget.detach(), memory.stabiliser)  # (B, T + 1, H)
     before, m = stabilisers[:, :-1], stabilisers[:, 1:]
-    x = F.pad(v, (0, 1), value=1.0) * (log_input - m).exp().unsqueeze(-1)
-    decay = log_forget + (before - m)
-    y, matrix = ssd(x.unsqueeze(3), decay.unsqueeze(3), k, q, memory.matrix.unsqueeze(3), chunk_size)
-    y = y.squeeze(3)
+    v, enter, keep = F.pad(v, (0, 1), value=1.0), log_input - m, log_forget + (before - m)
+    v, enter, keep, matrix = (part.unsqueeze(3) for part in (v, enter, keep, memory.matrix))
+    y, matrix = (part.squeeze(3) for part in ssd(v, enter, keep, k, q, matrix, chunk_size))
     # Beyond 60 the 1 is lost beside n . q, unless that is 0 itself, which must not divide.
     floor = (-m.clamp(max=60)).exp().unsqueeze(-1)
     h = y[..., :-1] / torch.maximum(y[..., -1:].abs(), floor)
-    return h, Memory(matrix.squeeze(3), m[:, -1])
+    return h, Memory(matrix, m[:, -1])
 
 
 def _stabilisers(log_input: Tensor, log_forget: Tensor, first: Tensor) -> Tensor:

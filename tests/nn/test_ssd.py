@@ -12,11 +12,13 @@ from s2s_lightning.nn.ssd import ssd
 ROWS, LENGTH, GROUPS, HEADS, WIDTH, KEYS = 2, 2000, 2, 2, 3, 4
 
 
-def sequential(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def sequential(
+    x: Tensor, log_input: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
     """The equations."""
     outputs = []
     for t in range(x.shape[1]):
-        new = torch.einsum("bgn,bgrp->bgnrp", b[:, t], x[:, t])
+        new = torch.einsum("bgn,bgr,bgrp->bgnrp", b[:, t], log_input[:, t].exp(), x[:, t])
         state = log_decay[:, t].exp()[:, :, None, :, None] * state + new
         outputs.append(torch.einsum("bgnrp,bgn->bgrp", state, c[:, t]))
     return torch.stack(outputs, 1), state
@@ -26,11 +28,12 @@ def inputs(length: int = LENGTH, strength: float = 1.0) -> list[Tensor]:
     """Random ones in float64, a state to go on from, a tenth of the positions padding."""
     torch.manual_seed(0)
     heads = ROWS, length, GROUPS, HEADS
-    real = (torch.rand(ROWS, length, 1, 1) > 0.1).double()
-    x = torch.randn(*heads, WIDTH).double() * real.unsqueeze(-1)
-    log_decay = -F.softplus(strength * torch.randn(heads).double()) * real
+    padding = torch.rand(ROWS, length, 1, 1) < 0.1
+    x = torch.randn(*heads, WIDTH).double()
+    log_input = torch.randn(heads).double().masked_fill(padding, -torch.inf)
+    log_decay = -F.softplus(strength * torch.randn(heads).double()).masked_fill(padding, 0)
     b, c = torch.randn(2, ROWS, length, GROUPS, KEYS).double()
-    return [x, log_decay, b, c, torch.randn(ROWS, GROUPS, KEYS, HEADS, WIDTH).double()]
+    return [x, log_input, log_decay, b, c, torch.randn(ROWS, GROUPS, KEYS, HEADS, WIDTH).double()]
 
 
 def with_gradients(outputs: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
@@ -75,7 +78,7 @@ def test_pieces_with_a_carried_state_make_the_whole(cuts: list[int]) -> None:
 @pytest.mark.parametrize("log_decay", [0.0, -1e4, "mixed"])
 def test_saturated_decays_give_finite_values_and_gradients(length: int, log_decay: float | str) -> None:
     leaves = [part.float() for part in inputs(length)]
-    leaves[1] = -1e4 * (torch.rand_like(leaves[1]) > 0.5) if log_decay == "mixed" else leaves[1] * 0 + log_decay
+    leaves[2] = -1e4 * (torch.rand_like(leaves[2]) > 0.5) if log_decay == "mixed" else leaves[2] * 0 + log_decay
     leaves = [part.requires_grad_() for part in leaves]
     assert all(part.isfinite().all() for part in with_gradients(ssd(*leaves), leaves))
 
