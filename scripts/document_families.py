@@ -32,6 +32,11 @@ LETTERS = {
     "R": "num_layers",
     "H": "num_heads",
     "W": "d_value",
+    "X": "expand",
+    "W": "d_head",
+    "Z": "d_state",
+    "Y": "d_key",
+    "G": "num_groups",
 }
 """Letter -> the option whose value it stands for. U and V are the sizes of the vocabularies."""
 

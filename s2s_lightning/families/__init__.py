@@ -6,15 +6,18 @@ from s2s_lightning.families.deltanet import DeltaNet, GatedDeltaNet
 from s2s_lightning.families.hybrid import Hybrid
 from s2s_lightning.families.lightconv import DynamicConv, LightConv
 from s2s_lightning.families.luong import Luong
+from s2s_lightning.families.mamba2 import Mamba2
 from s2s_lightning.families.retnet import RetNet
 from s2s_lightning.families.rnn import GRU, LSTM, RNN
 from s2s_lightning.families.transformer import Transformer
 from s2s_lightning.families.universal import UniversalTransformer
+from s2s_lightning.families.xlstm import XLSTM
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "XLSTM",
     "Bahdanau",
     "ConvS2S",
     "DeltaNet",
@@ -23,6 +26,7 @@ __all__ = [
     "Hybrid",
     "LightConv",
     "Luong",
+    "Mamba2",
     "RetNet",
     "Transformer",
     "UniversalTransformer",
