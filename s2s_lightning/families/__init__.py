@@ -6,6 +6,7 @@ from s2s_lightning.families.hybrid import Hybrid
 from s2s_lightning.families.indrnn import IndRNN
 from s2s_lightning.families.luong import Luong
 from s2s_lightning.families.minrnn import MinGRU, MinLSTM
+from s2s_lightning.families.qrnn import QRNN
 from s2s_lightning.families.rnn import GRU, LSTM, RNN
 from s2s_lightning.families.sru import SRU
 from s2s_lightning.families.transformer import Transformer
@@ -13,6 +14,7 @@ from s2s_lightning.families.transformer import Transformer
 __all__ = [
     "GRU",
     "LSTM",
+    "QRNN",
     "RNN",
     "SRU",
     "Bahdanau",

@@ -81,7 +81,7 @@ class IndRNN(Seq2SeqModule):
         d_ff: inner width of the feed-forward layers.
         num_encoder_layers: layers of the encoder, each with half of its states in either direction.
         num_decoder_layers: layers of the decoder.
-        gamma: 1 or more: how much a state may grow in ``memory_length`` steps: recurrent weights stay within gamma^(1/length).
+        gamma: 1 or more, by which a state may grow in ``memory_length`` steps: |u| <= gamma^(1/memory_length).
         memory_length: steps, about the longest sequence.
         dropout: on embeddings and on what each recurrence, attention or feed-forward layer adds.
         tie_embeddings: what shares one matrix: "all" embeddings and the readout (the source's with a joint vocabulary

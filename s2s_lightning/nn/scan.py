@@ -106,7 +106,7 @@ def _in_chunks(a: Tensor, b: Tensor, h0: Tensor, backwards: bool) -> Tensor:
     size = int(length**0.5)
     more = -length % size
     shape = (len(a), -1, size, a.shape[2])
-    a, b = F.pad(a, (0, 0, 0, more), value=1.0).view(shape), F.pad(b, (0, 0, 0, more)).view(shape)
+    a, b = F.pad(a, (0, 0, 0, more), value=1.0).reshape(shape), F.pad(b, (0, 0, 0, more)).reshape(shape)
     zeros = torch.zeros_like(b)
     h = _in_a_row(a, b, zeros[:, :, 0], 2, backwards)  # (B, T / C, C, D)
     product = _in_a_row(a, zeros, torch.ones_like(zeros[:, :, 0]), 2, backwards)
