@@ -6,14 +6,14 @@ positions. Shape letters: B batch, S source, T target, D width, N encoder layers
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.nn.attention import CrossAttention, KeyValue, padding_bias
+from s2s_lightning.families.transformer import Source
+from s2s_lightning.nn.attention import CrossAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence
 from s2s_lightning.nn.layers import FeedForward, PreNorm
@@ -97,13 +97,6 @@ class BlockEncoder(Encoder):
             summary.append(state)
         x = self.norm(x)
         return Memory(x, x, padding, torch.stack(summary, 1))
-
-
-class Source(NamedTuple):
-    """What cross-attention reads of the source: a layer's keys and values, and the bias of the padding (B, 1, 1, S)."""
-
-    kv: KeyValue
-    bias: Tensor
 
 
 class DecoderBlock(nn.Module):

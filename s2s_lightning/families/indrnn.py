@@ -9,7 +9,8 @@ from s2s_lightning.architecture import Tie, assemble
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
 from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn.elementwise import ElementwiseRecurrence, single
+from s2s_lightning.nn.elementwise import ElementwiseRecurrence
+from s2s_lightning.nn.scan import single
 
 
 class IndRNNLayer(ElementwiseRecurrence):

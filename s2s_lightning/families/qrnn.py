@@ -15,7 +15,8 @@ from s2s_lightning.families.rnn import Direction, reverse_rows
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AttentionContext, DotScore, align
 from s2s_lightning.nn.dropout import Dropout
-from s2s_lightning.nn.elementwise import ElementwiseRecurrence, single
+from s2s_lightning.nn.elementwise import ElementwiseRecurrence
+from s2s_lightning.nn.scan import single
 
 
 class Pooled(NamedTuple):

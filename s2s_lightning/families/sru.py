@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from s2s_lightning.architecture import Tie, assemble
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
 from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn.elementwise import ElementwiseRecurrence, single
+from s2s_lightning.nn.elementwise import ElementwiseRecurrence
+from s2s_lightning.nn.scan import single
 
 SATURATED = 1e4
 """A forget gate before its sigmoid that is exactly 1 after it."""
 
 
 class SRULayer(ElementwiseRecurrence):
-    """The SRU of EMNLP 2018 (2.1), or with ``peephole`` off that of the first arXiv version.
+    """The SRU of EMNLP 2018, or with ``peephole`` off that of the first arXiv version.
 
     f_t = sigmoid(W_f x_t + v_f * c_{t-1} + b_f), r_t = sigmoid(W_r x_t + v_r * c_{t-1} + b_r)
     c_t = f_t * c_{t-1} + (1 - f_t) * W x_t
@@ -24,10 +25,10 @@ class SRULayer(ElementwiseRecurrence):
 
     Without v the gates see the input alone and the states are a linear scan. With it f_t and c_t are computed step by
     step, element by element; r_t is not, since it needs no more than the states. The first version has alpha = 1 and
-    h_t = r_t * tanh(c_t) + ...; the tanh is left out here, as in EMNLP 2018.
+    h_t = r_t * g(c_t) + ...; g is the identity here, as in EMNLP 2018.
 
-    alpha = sqrt(1 + 2 exp(b)), for b_r = b at first, and W, v as in 3 of the paper: variances of 1 / D, of half of it
-    in the gates.
+    alpha = sqrt(1 + 2 exp(b)), for b_r = b at first, makes up for the variance that gates take. W has a variance of
+    1 / D, in the gates half of it, and v of 1 / 2, as in the authors' code.
 
     Args:
         d_model: D.
@@ -47,7 +48,7 @@ class SRULayer(ElementwiseRecurrence):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform, with the variances of section 3; biases 0 but for b_r."""
+        """Uniform, with the variances above; biases 0 but for b_r."""
         bound = math.sqrt(3 / self.d_model)
         gate = bound * math.sqrt(0.5) if self.v is not None else bound
         for part, limit in zip(self.linear.weight.detach().chunk(3), (bound, gate, gate), strict=True):
@@ -89,7 +90,7 @@ class SRU(Seq2SeqModule):
     The paper puts SRUs into a Transformer in place of its feed-forward layers; here they stand in place of its
     self-attention, so that decoding needs no cache, and the source is still read by attention.
 
-    Initialisation: embeddings N(0, 1), matrices Xavier, biases 0; SRU's own as in section 3 of the paper.
+    Initialisation: embeddings N(0, 1), matrices Xavier, biases 0; SRU's own as ``SRULayer`` says.
 
     Card:
         year: 2018

@@ -5,10 +5,9 @@ Shape letters: B batch, T time, D width of input, output and state.
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 
-from s2s_lightning.nn.scan import hold, scan, turn
+from s2s_lightning.nn.scan import hold, scan, single, turn
 
 
 class ElementwiseRecurrence(nn.Module, ABC):
@@ -33,8 +32,7 @@ class ElementwiseRecurrence(nn.Module, ABC):
 
     def zeros(self, x: Tensor) -> Tensor:
         """The state (B, D) before the first step, for x (B, ...): float32 at least, as a scan's is."""
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        return torch.zeros(len(x), self.d_model, dtype=dtype, device=x.device)
+        return single(x.new_zeros(len(x), self.d_model))
 
     def scan(self, a: Tensor, b: Tensor, state: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
         """All states (B, T, D) of h_t = a_t * h_{t-1} + b_t, and the last."""
@@ -46,8 +44,3 @@ class ElementwiseRecurrence(nn.Module, ABC):
     def turn(self, x: Tensor) -> Tensor:
         """To the order in which each channel reads, and back."""
         return turn(x) if self.both_ways else x
-
-
-def single(x: Tensor) -> Tensor:
-    """X in float32 at least: gates and what they add up must not be rounded to bfloat16 at each step."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

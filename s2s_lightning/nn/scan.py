@@ -29,9 +29,13 @@ def scan(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
     Returns:
         h (B, T, D); the state to go on with is its last.
     """
-    dtype = torch.promote_types(b.dtype, torch.float32)
-    h: Tensor = _Scan.apply(a.to(dtype), b.to(dtype), h0.to(dtype), False)  # type: ignore[no-untyped-call]
+    h: Tensor = _Scan.apply(single(a), single(b), single(h0), False)  # type: ignore[no-untyped-call]
     return h
+
+
+def single(x: Tensor) -> Tensor:
+    """In float32 at least: bfloat16 would round what is added up at each step."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def scan_loop(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def test_sru_computes_its_equations(both_ways: bool, peephole: bool) -> None:
 
 
 def test_an_untrained_layer_keeps_the_variance_of_its_input() -> None:
-    """What alpha and the variances of the matrices are for (3 of the paper)."""
+    """What alpha and the variances of the matrices are for."""
     torch.manual_seed(0)
     layer = SRULayer(256)
     x = torch.randn(4, 100, 256)
