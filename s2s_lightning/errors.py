@@ -9,7 +9,7 @@ class UserError(Exception):
     """
 
 
-def check_at_least(minimum: int, **values: int | None) -> None:
+def check_at_least(minimum: float, **values: float | None) -> None:
     """Raises UserError for the first value below the minimum; None is none."""
     for name, value in values.items():
         if value is not None and value < minimum:

@@ -31,7 +31,7 @@ LETTERS = {
     "L": "num_decoder_layers",
     "R": "num_layers",
     "H": "num_heads",
-    "W": "d_value",
+    "C": "d_value",
     "X": "expand",
     "W": "d_head",
     "Z": "d_state",

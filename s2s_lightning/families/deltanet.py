@@ -277,8 +277,8 @@ class DeltaNet(_DeltaNet):
         use: long targets, where a cache would grow, and recall of what was read matters.
         paper: Schlag et al., 2021, arXiv:2102.11174; in parallel Yang et al., 2024, arXiv:2406.06484
         embeddings: D*(U+V) + V*(D+1)
-        encoder: N*(2*(D*(2*D+2*W+H) + K*(2*D+W) + W//H) + 2*D*F+D+F + 2*D) + D
-        decoder: L*(D*(2*D+2*W+H) + K*(2*D+W) + W//H + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
+        encoder: N*(2*(D*(2*D+2*C+H) + K*(2*D+C) + C//H) + 2*D*F+D+F + 2*D) + D
+        decoder: L*(D*(2*D+2*C+H) + K*(2*D+C) + C//H + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
     """
 
     encoder = DeltaNetEncoder
@@ -299,8 +299,8 @@ class GatedDeltaNet(_DeltaNet):
         use: as DeltaNet, where what is over should be forgotten.
         paper: Yang et al., 2024, arXiv:2412.06464
         embeddings: D*(U+V) + V*(D+1)
-        encoder: N*(2*(D*(2*D+3*W+2*H) + K*(2*D+W) + W//H + 2*H) + 2*D*F+D+F + 2*D) + D
-        decoder: L*(D*(2*D+3*W+2*H) + K*(2*D+W) + W//H + 2*H + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
+        encoder: N*(2*(D*(2*D+3*C+2*H) + K*(2*D+C) + C//H + 2*H) + 2*D*F+D+F + 2*D) + D
+        decoder: L*(D*(2*D+3*C+2*H) + K*(2*D+C) + C//H + 2*H + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
     """
 
     encoder = GatedDeltaNetEncoder

@@ -155,8 +155,8 @@ class RetNet(Seq2SeqModule):
         use: long targets, where a cache would grow.
         paper: Sun et al., 2023, arXiv:2307.08621
         embeddings: D*(U+V) + V*(D+1)
-        encoder: N*(2*(2*D*D + 3*D*W) + 2*D*F+D+F + 2*D) + D
-        decoder: L*(2*D*D + 3*D*W + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
+        encoder: N*(2*(2*D*D + 3*D*C) + 2*D*F+D+F + 2*D) + D
+        decoder: L*(2*D*D + 3*D*C + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
 
     Args:
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.

@@ -1,0 +1,46 @@
+"""Recurrent layers whose matrix products do not wait for time: what is left in a step is channel by channel.
+
+Shape letters: B batch, T time, D width of input, output and state.
+"""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from s2s_lightning.nn.scan import hold, scan, single, turn
+
+
+class ElementwiseRecurrence(nn.Module, ABC):
+    """A layer from (B, T, D) to (B, T, D) with a state (B, D).
+
+    Args:
+        d_model: D, even for both ways.
+        both_ways: the first half of the channels reads forwards and the second backwards.
+    """
+
+    def __init__(self, d_model: int, *, both_ways: bool = False) -> None:
+        super().__init__()
+        self.d_model = d_model
+        self.both_ways = both_ways
+
+    @abstractmethod
+    def forward(self, x: Tensor, state: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of x (B, T, D) after the state (B, D): (B, T, D), and the state after it, which padding (B, T) keeps."""
+
+    def reset_parameters(self) -> None:
+        """What differs from Xavier matrices and biases of 0."""
+
+    def zeros(self, x: Tensor) -> Tensor:
+        """The state (B, D) before the first step, for x (B, ...): float32 at least, as a scan's is."""
+        return single(x.new_zeros(len(x), self.d_model))
+
+    def scan(self, a: Tensor, b: Tensor, state: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All states (B, T, D) of h_t = a_t * h_{t-1} + b_t, and the last."""
+        if padding is not None:
+            a, b = hold(a, b, padding)
+        h = scan(self.turn(a), self.turn(b), state)
+        return self.turn(h), h[:, -1]
+
+    def turn(self, x: Tensor) -> Tensor:
+        """To the order in which each channel reads, and back."""
+        return turn(x) if self.both_ways else x
