@@ -3,6 +3,7 @@
 from s2s_lightning.families.bahdanau import Bahdanau
 from s2s_lightning.families.convs2s import ConvS2S
 from s2s_lightning.families.deltanet import DeltaNet, GatedDeltaNet
+from s2s_lightning.families.gnmt import GNMT
 from s2s_lightning.families.hybrid import Hybrid
 from s2s_lightning.families.indrnn import IndRNN
 from s2s_lightning.families.lightconv import DynamicConv, LightConv
@@ -18,6 +19,7 @@ from s2s_lightning.families.universal import UniversalTransformer
 from s2s_lightning.families.xlstm import XLSTM
 
 __all__ = [
+    "GNMT",
     "GRU",
     "LSTM",
     "QRNN",

@@ -11,14 +11,15 @@ from s2s_lightning.families.rnn import RecurrentEncoder
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
 from s2s_lightning.nn.bridge import Bridge
-from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.cells import reset_before_step
+from s2s_lightning.nn.dropout import Dropout, RecurrentDropout
 
 
 class BahdanauDecoder(Decoder):
     """A GRU whose last state looks for a context that then enters its gates (A.1.2, A.2.2).
 
     c_i = sum_j softmax_j(v . tanh(W s_{i-1} + U h_j)) h_j
-    s_i = GRU(s_{i-1}, [y_{i-1}; c_i]), with the reset gate before the product: tanh(W y + C c + U (r * s))
+    s_i = z * s_{i-1} + (1 - z) * tanh(W y + C c + U (r * s_{i-1})), the paper's z being 1 - z here
     hidden = maxout(U_o s_i + V_o y_{i-1} + C_o c_i), pairs of which the greater is kept
 
     The maxout reads s_i, as in eq. 4; the formula in A.2.2 has s_{i-1}. Outside of the loop over time stand the keys,
@@ -31,6 +32,7 @@ class BahdanauDecoder(Decoder):
         d_score: width A inside the score.
         d_maxout: width M of the output.
         dropout: probability, on the embeddings and on the output.
+        recurrent_dropout: probability, on s inside the GRU, one mask for all steps of a target.
     """
 
     def __init__(
@@ -42,16 +44,17 @@ class BahdanauDecoder(Decoder):
         d_score: int = 256,
         d_maxout: int = 256,
         dropout: float = 0.2,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.bridge = Bridge(memory.summary, (1, d_model))
         self.score = AdditiveScore(d_model, memory.d_states, d_score)
-        self.embedding = nn.Linear(d_embedding, 3 * d_model)  # of update gate, reset gate, candidate
+        self.embedding = nn.Linear(d_embedding, 3 * d_model)  # of reset gate, update gate, candidate
         self.context = nn.Linear(memory.d_states, 3 * d_model, bias=False)
-        self.gates = nn.Linear(d_model, 2 * d_model, bias=False)
-        self.candidate = nn.Linear(d_model, d_model, bias=False)
+        self.recurrent = nn.Linear(d_model, 3 * d_model, bias=False)
         self.maxout = nn.Linear(d_model + d_embedding + memory.d_states, 2 * d_maxout)
         self.dropout = Dropout(dropout)
+        self.recurrent_dropout = RecurrentDropout(recurrent_dropout)
         self.d_out = d_maxout
         self.reset_parameters()
 
@@ -59,23 +62,27 @@ class BahdanauDecoder(Decoder):
         """Xavier, gate by gate; recurrent matrices orthogonal (B.1); biases 0."""
         for gate in (*self.embedding.weight.chunk(3), *self.context.weight.chunk(3)):
             nn.init.xavier_uniform_(gate.detach())
-        for gate in (*self.gates.weight.chunk(2), self.candidate.weight):
+        for gate in self.recurrent.weight.chunk(3):
             nn.init.orthogonal_(gate.detach())
         nn.init.xavier_uniform_(self.maxout.weight)
         nn.init.zeros_(self.embedding.bias)
         nn.init.zeros_(self.maxout.bias)
 
     def start(self, memory: Memory) -> State:
-        context = AttentionContext(self.score.keys(memory.states), memory.values, memory.padding)
-        return State(context, self.bridge(memory.summary).squeeze(1))
+        source = AttentionContext(self.score.keys(memory.states), memory.values, memory.padding)
+        s = self.bridge(memory.summary).squeeze(1)
+        return State((source, self.recurrent_dropout.draw(s, s.shape[1])), s)
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
-        y, s = self.dropout(y), state.carry
+        (source, mask), s = state
+        y = self.dropout(y)
+        w_context, u = self.context.weight.t(), self.recurrent.weight.t()
         steps, contexts, weights = [], [], []
         for products in self.embedding(y).unbind(1):  # T of (B, 3H)
-            aligned = align(self.score(s.unsqueeze(1), state.context.keys), state.context.padding)
-            c = (aligned @ state.context.values).squeeze(1)
-            s = self.gru(products, c, s)
+            aligned = align(self.score(s.unsqueeze(1), source.keys), source.padding)
+            c = (aligned @ source.values).squeeze(1)
+            read = s if mask is None else s * mask
+            (s,) = reset_before_step(torch.addmm(products, c, w_context), read, u, None, (s,))
             steps.append(s)
             contexts.append(c)
             weights.append(aligned)
@@ -83,14 +90,6 @@ class BahdanauDecoder(Decoder):
         hidden = self.dropout(torch.maximum(*pairs.chunk(2, -1)))
         attention = torch.cat(weights, 1)[:, None, None] if need_weights else None
         return DecoderOutput(hidden, State(state.context, s), attention)
-
-    def gru(self, products: Tensor, c: Tensor, s: Tensor) -> Tensor:
-        """One step: products (B, 3H) of the embedding, context c (B, D), state s (B, H) -> the next state (B, H)."""
-        inputs = torch.addmm(products, c, self.context.weight.t())
-        for_gates, for_candidate = inputs.tensor_split([2 * s.shape[1]], 1)
-        update, reset = torch.addmm(for_gates, s, self.gates.weight.t()).sigmoid().chunk(2, 1)
-        candidate = torch.addmm(for_candidate, reset * s, self.candidate.weight.t()).tanh()
-        return s + update * (candidate - s)
 
 
 class Bahdanau(Seq2SeqModule):
@@ -122,6 +121,8 @@ class Bahdanau(Seq2SeqModule):
         d_maxout: width of the readout's maxout layer (paper: 500).
         num_layers: layers of the encoder (paper: 1); the decoder has one.
         dropout: probability, on embeddings, between the encoder's layers and on the maxout layer (paper: 0).
+        recurrent_dropout: probability, on the GRUs' states from step to step, the same entries at all steps (Gal &
+            Ghahramani, 2016, arXiv:1512.05287).
         tie_embeddings: what shares one matrix: "all", "readout" or "none"; the first two need d_embedding = d_maxout.
     """
 
@@ -136,12 +137,12 @@ class Bahdanau(Seq2SeqModule):
         d_maxout: int = 256,
         num_layers: int = 1,
         dropout: float = 0.2,
+        recurrent_dropout: float = 0.0,
         tie_embeddings: Tie = "none",
     ) -> None:
-        encoder = RecurrentEncoder(d_embedding, "gru", 2 * d_model, num_layers, direction="both", dropout=dropout)
-        decoder = BahdanauDecoder(
-            d_embedding, encoder.shape, d_model, d_score=d_score, d_maxout=d_maxout, dropout=dropout
-        )
+        rates = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
+        encoder = RecurrentEncoder(d_embedding, "gru", 2 * d_model, num_layers, direction="both", **rates)
+        decoder = BahdanauDecoder(d_embedding, encoder.shape, d_model, d_score=d_score, d_maxout=d_maxout, **rates)
         super().__init__(
             assemble(
                 encoder,

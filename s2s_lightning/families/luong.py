@@ -1,32 +1,47 @@
-"""LSTM encoder-decoder with global attention on top of the decoder, with or without input feeding (Luong, 2015).
+"""LSTM encoder-decoder with attention on top of the decoder, with or without input feeding (Luong et al., 2015).
 
 Shape letters: B batch, S source, T target, E embedding, D memory, H decoder, A inside of a score.
 """
 
-from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
+from s2s_lightning.errors import UserError
 from s2s_lightning.families.rnn import Direction, RecurrentEncoder
 from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, DotScore, GeneralScore, Score, align
+from s2s_lightning.nn.alignment import (
+    AdditiveScore,
+    AttentionContext,
+    DotScore,
+    GeneralScore,
+    GlobalWindow,
+    LocationScore,
+    MonotonicWindow,
+    PredictiveWindow,
+    Score,
+    Window,
+)
 from s2s_lightning.nn.bridge import bridge
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.recurrence import Recurrence
 from s2s_lightning.nn.stepwise_lstm import StepwiseLSTM, join_vectors, split_vectors
 
-ScoreName = Literal["dot", "general", "concat"]
-SCORES: dict[ScoreName, Callable[[int, int], Score]] = {
-    "dot": DotScore,
-    "general": GeneralScore,
-    "concat": AdditiveScore,
-}
+ScoreName = Literal["dot", "general", "concat", "location"]
+WindowName = Literal["global", "monotonic", "predictive"]
 
 
-class GlobalAttentionDecoder(Decoder):
+class Carry(NamedTuple):
+    """The LSTM's state (B, N, H), the last attentional vector (B, H) if it is fed, the steps made so far (B,)."""
+
+    recurrent: Tensor
+    attentional: Tensor | None
+    step: Tensor
+
+
+class AttentionalDecoder(Decoder):
     """LSTM layers, then attention: the attentional vector is tanh(W_c [c; h]) (Luong et al., 2015, eq. 5).
 
     W_c [c; h] is computed as sum_s a_s (W_1 v_s) + W_2 h, so that the source is multiplied once and not at every step.
@@ -37,8 +52,15 @@ class GlobalAttentionDecoder(Decoder):
         memory: what the encoder hands over.
         d_model: width H of the layers and of the attentional vector.
         num_layers: LSTM layers.
-        score: "dot", "general" or "concat".
+        score: "dot", "general", "concat" or "location".
+        window: "global", "monotonic" (local-m) or "predictive" (local-p).
+        window_radius: D of the latter two.
+        max_positions: source positions that score=location can see.
         dropout: probability, on the embeddings, on each layer's output and on the attentional vector for the readout.
+        recurrent_dropout: probability, on h from step to step, one mask for all steps of a target.
+
+    Raises:
+        UserError: score=location, which numbers the whole source, in a window.
     """
 
     feeds_input: ClassVar[bool] = False
@@ -51,13 +73,25 @@ class GlobalAttentionDecoder(Decoder):
         num_layers: int = 1,
         *,
         score: ScoreName = "general",
+        window: WindowName = "global",
+        window_radius: int = 10,
+        max_positions: int = 256,
         dropout: float = 0.2,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if score == "location" and window != "global":
+            raise UserError(
+                f"score=location with window={window}: it numbers the positions of the whole source; "
+                "set window to global or score to general"
+            )
         d_input = d_embedding + d_model if self.feeds_input else d_embedding
-        self.recurrence = Recurrence("lstm", d_input, d_model, num_layers, dropout=dropout)
+        self.recurrence = Recurrence(
+            "lstm", d_input, d_model, num_layers, dropout=dropout, recurrent_dropout=recurrent_dropout
+        )
         self.bridge = bridge(memory.summary, self.recurrence.state_shape)
-        self.score = SCORES[score](d_model, memory.d_states)
+        self.score = make_score(score, d_model, memory.d_states, max_positions)
+        self.window = make_window(window, d_model, window_radius)
         self.value = nn.Linear(memory.d_states, d_model, bias=False)
         self.query = nn.Linear(d_model, d_model, bias=False)
         nn.init.xavier_uniform_(self.value.weight)
@@ -66,57 +100,67 @@ class GlobalAttentionDecoder(Decoder):
         self.d_out = d_model
 
     def start(self, memory: Memory) -> State:
-        context = AttentionContext(self.score.keys(memory.states), self.value(memory.values), memory.padding)
-        return State(context, self.bridge(memory.summary))
+        source = AttentionContext(self.score.keys(memory.states), self.value(memory.values), memory.padding)
+        recurrent = self.bridge(memory.summary)
+        step = torch.zeros(len(recurrent), dtype=torch.long, device=recurrent.device)
+        carry = Carry(recurrent, torch.zeros_like(recurrent[:, 0]) if self.feeds_input else None, step)
+        return State((source, self.recurrence.draw_masks(recurrent)), carry)
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
-        h, carry = self.recurrence(self.dropout(y), state.carry)
-        hidden, weights = self.attend(self.dropout(h), state.context)
+        (source, masks), carry = state
+        h, recurrent = self.recurrence(self.dropout(y), carry.recurrent, masks)
+        hidden, weights = self.attend(self.dropout(h), source, steps_after(carry.step, y))
         attention = weights[:, None, None] if need_weights else None
+        carry = Carry(recurrent, None, carry.step + y.shape[1])
         return DecoderOutput(self.dropout(hidden), State(state.context, carry), attention)
 
-    def attend(self, h: Tensor, context: AttentionContext) -> tuple[Tensor, Tensor]:
-        """Top states h (B, T, H) -> attentional vectors (B, T, H) and weights (B, T, S).
-
-        The context's values (B, S, H) are projected by W_c.
-        """
-        weights = align(self.score(h, context.keys), context.padding)
-        return (weights @ context.values + self.query(h)).tanh(), weights
+    def attend(self, h: Tensor, source: AttentionContext, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Top states h (B, T, H) at steps (B, T) -> attentional vectors (B, T, H) and weights (B, T, S)."""
+        weights = self.window(self.score(h, source.keys), h, step, source.padding)
+        return (weights @ source.values + self.query(h)).tanh(), weights
 
 
-class FeedingCarry(NamedTuple):
-    """The LSTM's state (B, N, H) and the last attentional vector (B, H)."""
+def make_score(name: ScoreName, d_query: int, d_memory: int, max_positions: int) -> Score:
+    if name == "location":
+        return LocationScore(d_query, max_positions)
+    return {"dot": DotScore, "general": GeneralScore, "concat": AdditiveScore}[name](d_query, d_memory)
 
-    recurrent: Tensor
-    attentional: Tensor
+
+def make_window(name: WindowName, d_query: int, radius: int) -> Window:
+    if name == "predictive":
+        return PredictiveWindow(d_query, radius)
+    return GlobalWindow() if name == "global" else MonotonicWindow(radius)
 
 
-class InputFeedingDecoder(GlobalAttentionDecoder):
+def steps_after(step: Tensor, y: Tensor) -> Tensor:
+    """The numbers (B, T) of the steps of y (B, T, E) after ``step`` (B,) of them."""
+    return step.unsqueeze(1) + torch.arange(y.shape[1], device=y.device)
+
+
+class InputFeedingDecoder(AttentionalDecoder):
     """Feeds each attentional vector to the first layer of the next step (Luong et al., 2015, 3.3): steps must wait."""
 
     feeds_input = True
 
-    def start(self, memory: Memory) -> State:
-        context, recurrent = super().start(memory)
-        return State(context, FeedingCarry(recurrent, torch.zeros_like(recurrent[:, 0])))
-
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
-        lstm = StepwiseLSTM(self.recurrence.rnn, self.dropout(y), self.dropout)
-        vectors, fed = split_vectors(state.carry.recurrent), state.carry.attentional
+        (source, masks), carry = state
+        lstm = StepwiseLSTM(self.recurrence.rnn, self.dropout(y), self.dropout, masks)
+        vectors, fed = split_vectors(carry.recurrent), carry.attentional
         hidden, weights = [], []
+        steps = steps_after(carry.step, y)
         for t in range(y.shape[1]):
             h, vectors = lstm.step(t, fed, vectors)
-            attended, aligned = self.attend(h.unsqueeze(1), state.context)
+            attended, aligned = self.attend(h.unsqueeze(1), source, steps[:, t : t + 1])
             fed = attended.squeeze(1)
             hidden.append(fed)
             weights.append(aligned)
-        carry = FeedingCarry(join_vectors(vectors), fed)
         attention = torch.cat(weights, 1)[:, None, None] if need_weights else None
+        carry = Carry(join_vectors(vectors), fed, carry.step + y.shape[1])
         return DecoderOutput(self.dropout(torch.stack(hidden, 1)), State(state.context, carry), attention)
 
 
 class Luong(Seq2SeqModule):
-    """LSTM encoder-decoder with global attention (Luong et al., 2015, arXiv:1508.04025).
+    """LSTM encoder-decoder with global or local attention (Luong et al., 2015, arXiv:1508.04025).
 
     The encoder's last h and c start the decoder, whose top state looks for the source after the recurrence. Without
     input feeding the whole target runs in one parallel call.
@@ -142,11 +186,18 @@ class Luong(Seq2SeqModule):
         d_embedding: width of the embeddings.
         d_model: width of the hidden states; a bidirectional encoder has half of it in each direction.
         num_layers: layers of the encoder, and of the decoder.
-        score: how well a state fits a source position: "dot" q . k, "general" q . W k, "concat" v . tanh(W [q; k]).
+        score: how well a state fits a source position: "dot" q . k, "general" q . W k, "concat" v . tanh(W [q; k]),
+            "location" (W q)_s, which sees the state alone.
+        window: what of the source a step sees: "global" all of it, "monotonic" (local-m) the positions around its own
+            number, "predictive" (local-p) those around a position that it predicts, by a Gaussian.
+        window_radius: D of a local window, positions on each side of its centre (paper: 10).
+        max_positions: source positions that "location" has weights for; those behind are not seen.
         input_feeding: give each step the attentional vector of the step before.
         direction: how the source is read: "forward", "backward" (reversed, as in the paper) or "both".
         dropout: probability, on embeddings, on each layer's output and on the attentional vector for the readout, but
             not on what goes from step to step (Zaremba et al., 2014, arXiv:1409.2329).
+        recurrent_dropout: probability, on h from step to step, the same entries at all steps of a sequence (Gal &
+            Ghahramani, 2016, arXiv:1512.05287); training then takes an own loop instead of torch's layers.
         tie_embeddings: what shares one matrix: "all", "readout" or "none"; the first two need d_embedding = d_model.
     """
 
@@ -159,14 +210,27 @@ class Luong(Seq2SeqModule):
         d_model: int = 256,
         num_layers: int = 2,
         score: ScoreName = "general",
+        window: WindowName = "global",
+        window_radius: int = 10,
+        max_positions: int = 256,
         input_feeding: bool = True,
         direction: Direction = "both",
         dropout: float = 0.2,
+        recurrent_dropout: float = 0.0,
         tie_embeddings: Tie = "none",
     ) -> None:
-        encoder = RecurrentEncoder(d_embedding, "lstm", d_model, num_layers, direction=direction, dropout=dropout)
-        decoder = (InputFeedingDecoder if input_feeding else GlobalAttentionDecoder)(
-            d_embedding, encoder.shape, d_model, num_layers, score=score, dropout=dropout
+        rates = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
+        encoder = RecurrentEncoder(d_embedding, "lstm", d_model, num_layers, direction=direction, **rates)
+        decoder = (InputFeedingDecoder if input_feeding else AttentionalDecoder)(
+            d_embedding,
+            encoder.shape,
+            d_model,
+            num_layers,
+            score=score,
+            window=window,
+            window_radius=window_radius,
+            max_positions=max_positions,
+            **rates,
         )
         super().__init__(
             assemble(

@@ -1,6 +1,6 @@
 """Recurrent encoder-decoders with one fixed context vector and no attention: RNN, LSTM and GRU."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,17 +15,21 @@ from s2s_lightning.nn.recurrence import Cell, Recurrence
 Direction = Literal["forward", "backward", "both"]
 """How a source is read: "backward" is Sutskever's reversed source, "both" a bidirectional stack."""
 
+Reset = Literal["after", "before"]
+"""Whether a GRU's reset gate acts after the matrix product of the state or before it."""
+
 
 class RecurrentEncoder(Encoder):
     """A stack of recurrent layers; its summary is their last state, h of each layer and then c of each for an LSTM.
 
     Args:
         d_embedding: width E of the source embedding.
-        cell: "rnn", "gru" or "lstm".
+        cell: "rnn", "gru", "gru_reset_before" or "lstm".
         d_model: width D of the states, both directions together.
         num_layers: layers.
         direction: how the source is read; the states stand at the positions of the source in each case.
         dropout: probability, on the embeddings and between the layers.
+        recurrent_dropout: probability, on h from step to step, one mask for all steps of a source.
 
     Raises:
         UserError: two directions have to share an odd d_model.
@@ -40,12 +44,21 @@ class RecurrentEncoder(Encoder):
         *,
         direction: Direction = "both",
         dropout: float = 0.2,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         both = direction == "both"
         if both and d_model % 2:
             raise UserError(f"d_model={d_model} cannot be halved between two directions: make it even")
-        self.recurrence = Recurrence(cell, d_embedding, d_model, num_layers, dropout=dropout, bidirectional=both)
+        self.recurrence = Recurrence(
+            cell,
+            d_embedding,
+            d_model,
+            num_layers,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            bidirectional=both,
+        )
         self.reverse = direction == "backward"
         self.dropout = Dropout(dropout)
         self.shape = MemoryShape(d_model, self.recurrence.state_shape)
@@ -74,10 +87,11 @@ class FixedContextDecoder(Decoder):
     Args:
         d_embedding: width E of the target embedding.
         memory: what the encoder hands over; its summary is read alone.
-        cell: "rnn", "gru" or "lstm".
+        cell: "rnn", "gru", "gru_reset_before" or "lstm".
         d_model: width H of the layers.
         num_layers: layers.
         dropout: probability, on the embeddings, between the layers and on the output.
+        recurrent_dropout: probability, on h from step to step, one mask for all steps of a target.
     """
 
     def __init__(
@@ -89,18 +103,21 @@ class FixedContextDecoder(Decoder):
         num_layers: int = 1,
         *,
         dropout: float = 0.2,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.recurrence = Recurrence(cell, d_embedding, d_model, num_layers, dropout=dropout)
+        self.recurrence = Recurrence(
+            cell, d_embedding, d_model, num_layers, dropout=dropout, recurrent_dropout=recurrent_dropout
+        )
         self.bridge = bridge(memory.summary, self.recurrence.state_shape)
         self.dropout = Dropout(dropout)
         self.d_out = d_model
 
     def start(self, memory: Memory) -> State:
-        return State(None, self.bridge(memory.summary))
+        return State(self.recurrence.draw_masks(memory.summary), self.bridge(memory.summary))
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
-        hidden, carry = self.recurrence(self.dropout(y), state.carry)
+        hidden, carry = self.recurrence(self.dropout(y), state.carry, state.context)
         return DecoderOutput(self.dropout(hidden), State(state.context, carry))
 
 
@@ -113,10 +130,11 @@ class FedContextDecoder(FixedContextDecoder):
     Args:
         d_embedding: width E of the target embedding.
         memory: what the encoder hands over; its summary is read alone.
-        cell: "rnn", "gru" or "lstm".
+        cell: "rnn", "gru", "gru_reset_before" or "lstm".
         d_model: width H of the layers, and of c.
         num_layers: layers.
         dropout: probability, on the embeddings and c, between the layers and on the output.
+        recurrent_dropout: probability, on h from step to step, one mask for all steps of a target.
     """
 
     def __init__(
@@ -128,18 +146,29 @@ class FedContextDecoder(FixedContextDecoder):
         num_layers: int = 1,
         *,
         dropout: float = 0.2,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         context = MemoryShape(memory.d_states, (1, d_model))
-        super().__init__(d_embedding + d_model, context, cell, d_model, num_layers, dropout=dropout)
+        super().__init__(
+            d_embedding + d_model,
+            context,
+            cell,
+            d_model,
+            num_layers,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+        )
         self.context = Bridge(memory.summary, context.summary)
 
     def start(self, memory: Memory) -> State:
         context = self.context(memory.summary)  # (B, 1, H)
-        return State(context, self.bridge(context))
+        return State((context, self.recurrence.draw_masks(context)), self.bridge(context))
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
-        fed = state.context.expand(-1, y.shape[1], -1)
-        return super().forward(torch.cat([y, fed], -1), state)
+        context, masks = state.context
+        fed = context.expand(-1, y.shape[1], -1)
+        output = super().forward(torch.cat([y, fed], -1), State(masks, state.carry))
+        return output._replace(state=State(state.context, output.state.carry))
 
 
 class FixedContext(Seq2SeqModule):
@@ -158,10 +187,12 @@ class FixedContext(Seq2SeqModule):
             or "both".
         dropout: probability, on embeddings, between layers and on the decoder's output (Zaremba et al., 2014,
             arXiv:1409.2329).
+        recurrent_dropout: probability, on h from step to step, the same entries at all steps of a sequence (Gal &
+            Ghahramani, 2016, arXiv:1512.05287); training then takes an own loop instead of torch's layers.
         tie_embeddings: what shares one matrix: "all", "readout" or "none"; the first two need d_embedding = d_model.
     """
 
-    cell: ClassVar[Cell]
+    cell: Cell
     decoder: ClassVar[type[FixedContextDecoder]] = FixedContextDecoder
 
     def __init__(
@@ -174,10 +205,12 @@ class FixedContext(Seq2SeqModule):
         num_layers: int = 2,
         direction: Direction = "forward",
         dropout: float = 0.2,
+        recurrent_dropout: float = 0.0,
         tie_embeddings: Tie = "none",
     ) -> None:
-        encoder = RecurrentEncoder(d_embedding, self.cell, d_model, num_layers, direction=direction, dropout=dropout)
-        decoder = self.decoder(d_embedding, encoder.shape, self.cell, d_model, num_layers, dropout=dropout)
+        rates = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
+        encoder = RecurrentEncoder(d_embedding, self.cell, d_model, num_layers, direction=direction, **rates)
+        decoder = self.decoder(d_embedding, encoder.shape, self.cell, d_model, num_layers, **rates)
         super().__init__(
             assemble(
                 encoder,
@@ -235,8 +268,8 @@ class LSTM(FixedContext):
 class GRU(FixedContext):
     """GRU encoder-decoder whose fixed vector enters every step of the decoder (Cho et al., 2014, arXiv:1406.1078).
 
-    The reset gate acts after the matrix product, as in torch and cuDNN, n = tanh(W x + r * (U h)); in the paper before
-    it, n = tanh(W x + U (r * h)).
+    The reset gate acts after the matrix product, as in torch and cuDNN, n = tanh(W x + r * (U h)); ``reset: before``
+    computes the paper's n = tanh(W x + U (r * h)), by a loop of ours.
 
     Card:
         year: 2014
@@ -249,7 +282,19 @@ class GRU(FixedContext):
         embeddings: E*(U+V) + V*(D+1)
         encoder: 3*D*(E+D+2)
         decoder: 3*D*(E+2*D+2) + D*(D+1)
+
+    Args:
+        src_vocab_size: source tokens, or tokens of both sides when joint.
+        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        reset: where the reset gate acts, in encoder and decoder: "after" the matrix product (torch's and cuDNN's GRU,
+            fast) or "before" it (the paper's, with two products in a row at each step).
+        settings: as of the RNN and the LSTM.
     """
 
-    cell = "gru"
     decoder = FedContextDecoder
+
+    def __init__(
+        self, src_vocab_size: int, tgt_vocab_size: int | None = None, *, reset: Reset = "after", **settings: Any
+    ) -> None:
+        self.cell = "gru" if reset == "after" else "gru_reset_before"
+        super().__init__(src_vocab_size, tgt_vocab_size, **settings)

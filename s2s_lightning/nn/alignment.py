@@ -1,4 +1,4 @@
-"""Which source positions a decoder's state looks at: scores and their softmax.
+"""Which source positions a decoder's state looks at: scores, and the windows in which they become weights.
 
 Shape letters: B batch, S source, T target, D memory, Q query, A inside of a score.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 
 
 class AttentionContext(NamedTuple):
@@ -109,6 +109,32 @@ class AdditiveScore(Score):
         return (projected.unsqueeze(2) + keys.unsqueeze(1)).tanh() @ self.v
 
 
+class LocationScore(Score):
+    """score_s = (W q)_s: the query alone chooses positions (Luong et al., 2015, eq. 8, arXiv:1508.04025).
+
+    W has a row a position; a short source takes the first rows, and of a long one the positions behind the last row get
+    no weight, as in the paper.
+
+    Args:
+        d_query: width of the queries.
+        max_positions: rows of W, source positions that can be seen.
+    """
+
+    def __init__(self, d_query: int, max_positions: int) -> None:
+        super().__init__()
+        check_at_least(1, max_positions=max_positions)
+        self.position = nn.Linear(d_query, max_positions, bias=False)
+        nn.init.xavier_uniform_(self.position.weight)
+
+    def keys(self, states: Tensor) -> Tensor:
+        return states[..., :0]  # their number alone matters
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        scores = nn.functional.linear(query, self.position.weight[: keys.shape[1]])
+        beyond = keys.shape[1] - scores.shape[2]
+        return nn.functional.pad(scores, (0, beyond), value=torch.finfo(scores.dtype).min)
+
+
 def align(scores: Tensor, padding: Tensor) -> Tensor:
     """Softmax over the real source positions: scores (B, T, S), padding (B, S) -> weights (B, T, S), 0 at padding.
 
@@ -116,3 +142,82 @@ def align(scores: Tensor, padding: Tensor) -> Tensor:
     """
     lowest = torch.finfo(scores.dtype).min
     return scores.masked_fill(padding.unsqueeze(1), lowest).softmax(-1)
+
+
+class Window(nn.Module, ABC):
+    """Makes weights of scores, in a part of the source that may depend on the step."""
+
+    @abstractmethod
+    def forward(self, scores: Tensor, query: Tensor, step: Tensor, padding: Tensor) -> Tensor:
+        """Weights (B, T, S), 0 at padding.
+
+        Args:
+            scores: (B, T, S).
+            query: (B, T, Q).
+            step: (B, T), the number of each target position, from 0 on.
+            padding: (B, S), True at padding.
+        """
+
+
+class GlobalWindow(Window):
+    """The whole source: each row of weights sums to 1."""
+
+    def forward(self, scores: Tensor, query: Tensor, step: Tensor, padding: Tensor) -> Tensor:
+        return align(scores, padding)
+
+
+class MonotonicWindow(Window):
+    """local-m: the positions t - D to t + D at step t (Luong et al., 2015, 3.2, arXiv:1508.04025).
+
+    A row sums to 1 or, once the window lies behind the end of the source, to 0. All scores are computed and then
+    hidden, so that it is no faster than the whole source.
+
+    Args:
+        radius: D, positions on each side of the centre.
+    """
+
+    def __init__(self, radius: int) -> None:
+        super().__init__()
+        check_at_least(1, window_radius=radius)
+        self.radius = radius
+
+    def forward(self, scores: Tensor, query: Tensor, step: Tensor, padding: Tensor) -> Tensor:
+        return self.align_near(scores, self.distance(step, scores), padding)
+
+    def distance(self, centre: Tensor, scores: Tensor) -> Tensor:
+        """Of each source position from centre (B, T), both counted from 0: (B, T, S)."""
+        return torch.arange(scores.shape[2], device=scores.device) - centre.unsqueeze(-1)
+
+    def align_near(self, scores: Tensor, distance: Tensor, padding: Tensor) -> Tensor:
+        """Softmax over the real positions with -D <= distance <= D; a row without any is 0."""
+        hidden = (distance.abs() > self.radius) | padding.unsqueeze(1)
+        lowest = torch.finfo(scores.dtype).min
+        return scores.masked_fill(hidden, lowest).softmax(-1).masked_fill(hidden, 0)
+
+
+class PredictiveWindow(MonotonicWindow):
+    """local-p: the window's centre is predicted (Luong et al., 2015, eq. 9-10, arXiv:1508.04025).
+
+    p_t = S sigmoid(v . tanh(W q)), with S the real length of the row's own source; the softmax in [p_t - D, p_t + D] is
+    multiplied by exp(-(s - p_t)^2 / (2 (D / 2)^2)), so that a row sums to less than 1. Source positions s count from 1.
+
+    Args:
+        d_query: width Q of the queries.
+        radius: D, positions on each side of the centre.
+    """
+
+    def __init__(self, d_query: int, radius: int) -> None:
+        super().__init__(radius)
+        self.inner = nn.Linear(d_query, d_query, bias=False)
+        self.v = nn.Parameter(torch.empty(d_query))
+        nn.init.xavier_uniform_(self.inner.weight)
+        nn.init.normal_(self.v, std=d_query**-0.5)
+
+    def forward(self, scores: Tensor, query: Tensor, step: Tensor, padding: Tensor) -> Tensor:
+        length = (~padding).sum(1, keepdim=True)
+        share = (self.inner(query).tanh() @ self.v).sigmoid()
+        # Half types cannot tell positions of a long source apart.
+        centre = length * share.to(torch.promote_types(share.dtype, torch.float32))
+        distance = self.distance(centre - 1, scores)
+        gaussian = torch.exp(-2 * (distance / self.radius) ** 2)
+        return self.align_near(scores, distance, padding) * gaussian.to(scores.dtype)

@@ -25,6 +25,21 @@ class Dropout(nn.Dropout):
         return x * dropout_mask(x.shape, self.p, x.dtype)
 
 
+class RecurrentDropout(Dropout):
+    """One mask for all steps of a sequence (Gal & Ghahramani, 2016, arXiv:1512.05287).
+
+    It hides the same entries of h from the recurrent matrix at each step, whatever the gate (their tied weights). Who
+    reads the sequence draws the mask once; a decoder does so in ``start`` and keeps it in the context of its state.
+    """
+
+    def draw(self, like: Tensor, *shape: int) -> Tensor | None:
+        """A mask (B, *shape) for like (B, ...), of its device and type; None when nothing is dropped."""
+        if not self.training or self.p == 0:
+            return None
+        mask: Tensor = self(like.new_ones(len(like), *shape))
+        return mask
+
+
 def dropout_mask(shape: Sequence[int], p: float, dtype: torch.dtype) -> Tensor:
     """On the CPU: zeros and 1 / (1 - p), with p rounded to a multiple of 2^-16."""
     mask = torch.empty(shape, dtype=dtype)

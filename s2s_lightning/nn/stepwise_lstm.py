@@ -22,23 +22,28 @@ class StepwiseLSTM:
         lstm: the layers, of input width E + F.
         y: (B, T, E).
         dropout: applied to the output of each layer.
+        masks: (B, layers, H) of recurrent dropout, None for none.
     """
 
-    def __init__(self, lstm: nn.RNNBase, y: Tensor, dropout: nn.Module) -> None:
-        below, self.recurrent, *biases = zip(*lstm.all_weights, strict=True)
+    def __init__(self, lstm: nn.RNNBase, y: Tensor, dropout: nn.Module, masks: Tensor | None = None) -> None:
+        below, recurrent, *biases = zip(*lstm.all_weights, strict=True)
         w_y, w_fed = below[0].tensor_split([y.shape[-1]], 1)
-        self.below = (w_fed, *below[1:])
+        self.below = [w.t() for w in (w_fed, *below[1:])]
+        self.recurrent = [u.t() for u in recurrent]
         bias, *self.biases = (b_below + b_recurrent for b_below, b_recurrent in zip(*biases, strict=True))
         self.products = nn.functional.linear(y, w_y, bias).unbind(1)  # T of (B, 4H)
         self.dropout = dropout
+        self.masks = [None] * lstm.num_layers if masks is None else masks.unbind(1)
 
     def step(self, t: int, fed: Tensor, vectors: LayerVectors) -> tuple[Tensor, LayerVectors]:
         """The output (B, H) of the top layer at step t, given fed (B, F), and all layers' h and c after it."""
         stepped: LayerVectors = []
         x = fed
-        layers = zip([self.products[t], *self.biases], self.below, self.recurrent, vectors, strict=True)
-        for base, below, recurrent, (h, c) in layers:
-            products = torch.addmm(torch.addmm(base, x, below.t()), h, recurrent.t())
+        bases = [self.products[t], *self.biases]
+        layers = zip(bases, self.below, self.recurrent, self.masks, vectors, strict=True)
+        for base, below, recurrent, mask, (h, c) in layers:
+            h = h if mask is None else h * mask
+            products = torch.addmm(torch.addmm(base, x, below), h, recurrent)
             stepped.append(lstm_gates(products, c))
             x = self.dropout(stepped[-1][0])
         return x, stepped

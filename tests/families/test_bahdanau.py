@@ -36,18 +36,17 @@ def row_by_the_equations(p: dict[str, Tensor], states: Tensor, summary: Tensor, 
         summary: (D,).
         y: (T, E).
     """
-    w_z, w_r, w = p["embedding.weight"].chunk(3)
-    b_z, b_r, b = p["embedding.bias"].chunk(3)
-    c_z, c_r, c_ = p["context.weight"].chunk(3)
-    u_z, u_r = p["gates.weight"].chunk(2)
-    u = p["candidate.weight"]
+    w_r, w_z, w = p["embedding.weight"].chunk(3)
+    b_r, b_z, b = p["embedding.bias"].chunk(3)
+    c_r, c_z, c_ = p["context.weight"].chunk(3)
+    u_r, u_z, u = p["recurrent.weight"].chunk(3)
     s = torch.tanh(p["bridge.linear.weight"] @ summary + p["bridge.linear.bias"])
     hidden, weights = [], []
     for y_t in y:
         scores = [p["score.v"] @ torch.tanh(p["score.query.weight"] @ s + p["score.key.weight"] @ h) for h in states]
         weights.append(torch.stack(scores).softmax(0))
         c = weights[-1] @ states
-        z = torch.sigmoid(w_z @ y_t + b_z + u_z @ s + c_z @ c)
+        z = 1 - torch.sigmoid(w_z @ y_t + b_z + u_z @ s + c_z @ c)  # our gate keeps, the paper's renews
         r = torch.sigmoid(w_r @ y_t + b_r + u_r @ s + c_r @ c)
         s = (1 - z) * s + z * torch.tanh(w @ y_t + b + u @ (r * s) + c_ @ c)
         pairs = p["maxout.weight"] @ torch.cat([s, y_t, c]) + p["maxout.bias"]

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from s2s_lightning.architecture import DecoderOutput, Memory, MemoryShape
 from s2s_lightning.errors import UserError
-from s2s_lightning.families.luong import GlobalAttentionDecoder, InputFeedingDecoder, Luong
+from s2s_lightning.families.luong import AttentionalDecoder, InputFeedingDecoder, Luong
 from tests.families.recurrent import LENGTHS, assert_laws, source, target
 
 SIZES = {"d_embedding": 6, "d_model": 8}
 SCORES = ["dot", "general", "concat"]
-DECODERS = [GlobalAttentionDecoder, InputFeedingDecoder]
+DECODERS = [AttentionalDecoder, InputFeedingDecoder]
 
 
 @pytest.mark.parametrize(
@@ -29,16 +29,14 @@ def test_laws(score: str, input_feeding: bool, direction: str, num_layers: int) 
     assert_laws(Luong(11, 11, **SIZES, **settings).model)
 
 
-def decoder_and_memory(
-    kind: type[GlobalAttentionDecoder], score: str = "general"
-) -> tuple[GlobalAttentionDecoder, Memory]:
+def decoder_and_memory(kind: type[AttentionalDecoder], score: str = "general") -> tuple[AttentionalDecoder, Memory]:
     """A decoder of two layers on a random memory, in float64 and evaluation mode."""
     decoder = kind(6, MemoryShape(8, (4, 8)), 8, 2, score=score, dropout=0.5).double().eval()
     states, values = torch.randn(2, 3, 5, 8, dtype=torch.float64)
     return decoder, Memory(states, values, source()[1], torch.randn(3, 4, 8, dtype=torch.float64))
 
 
-def score_of(decoder: GlobalAttentionDecoder, h: Tensor, state: Tensor) -> Tensor:
+def score_of(decoder: AttentionalDecoder, h: Tensor, state: Tensor) -> Tensor:
     """Equation 8, for one decoder state and one source state (8,)."""
     parameters = dict(decoder.score.named_parameters())
     if not parameters:
@@ -49,7 +47,7 @@ def score_of(decoder: GlobalAttentionDecoder, h: Tensor, state: Tensor) -> Tenso
     return parameters["v"] @ torch.tanh(w @ torch.cat([h, state]))
 
 
-def row_by_the_equations(decoder: GlobalAttentionDecoder, memory: Memory, y: Tensor, row: int) -> tuple[Tensor, Tensor]:
+def row_by_the_equations(decoder: AttentionalDecoder, memory: Memory, y: Tensor, row: int) -> tuple[Tensor, Tensor]:
     """Attentional vectors (T, H) and weights (T, real source) of one sentence, by nn.LSTMCell and equations 5, 7, 8."""
     cells = []
     for w_input, w_recurrent, b_input, b_recurrent in decoder.recurrence.rnn.all_weights:
@@ -74,7 +72,7 @@ def row_by_the_equations(decoder: GlobalAttentionDecoder, memory: Memory, y: Ten
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("kind", DECODERS)
-def test_vectors_and_weights_are_those_of_the_papers_equations(kind: type[GlobalAttentionDecoder], score: str) -> None:
+def test_vectors_and_weights_are_those_of_the_papers_equations(kind: type[AttentionalDecoder], score: str) -> None:
     decoder, memory = decoder_and_memory(kind, score)
     y = torch.randn(3, 4, 6, dtype=torch.float64)
     output = decoder(y, decoder.start(memory), need_weights=True)
@@ -95,7 +93,7 @@ def test_float32_is_near_the_equations_too() -> None:
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-def test_attention_is_a_distribution_over_the_real_source(kind: type[GlobalAttentionDecoder]) -> None:
+def test_attention_is_a_distribution_over_the_real_source(kind: type[AttentionalDecoder]) -> None:
     decoder, memory = decoder_and_memory(kind)
     y = torch.randn(3, 4, 6, dtype=torch.float64)
     attention = decoder(y, decoder.start(memory), need_weights=True).attention
@@ -108,19 +106,19 @@ def test_attention_is_a_distribution_over_the_real_source(kind: type[GlobalAtten
 def test_without_input_feeding_a_step_does_not_see_the_attention_before_it() -> None:
     """What tells the two decoders apart: a change of the values reaches the second step's LSTM only when it is fed."""
 
-    def weights(kind: type[GlobalAttentionDecoder], scale: float) -> DecoderOutput:
+    def weights(kind: type[AttentionalDecoder], scale: float) -> DecoderOutput:
         torch.manual_seed(0)
         decoder, memory = decoder_and_memory(kind)
         y = torch.randn(3, 2, 6, dtype=torch.float64)
         return decoder(y, decoder.start(memory._replace(values=memory.values * scale)), need_weights=True).attention
 
-    assert torch.equal(weights(GlobalAttentionDecoder, 1.0), weights(GlobalAttentionDecoder, 2.0))
+    assert torch.equal(weights(AttentionalDecoder, 1.0), weights(AttentionalDecoder, 2.0))
     assert not torch.equal(weights(InputFeedingDecoder, 1.0)[..., 1, :], weights(InputFeedingDecoder, 2.0)[..., 1, :])
 
 
 def test_a_dot_score_of_unequal_widths_is_refused() -> None:
     with pytest.raises(UserError, match="8 != 10"):
-        GlobalAttentionDecoder(6, MemoryShape(10, (1, 10)), 8, 1, score="dot", dropout=0.0)
+        AttentionalDecoder(6, MemoryShape(10, (1, 10)), 8, 1, score="dot", dropout=0.0)
 
 
 @pytest.mark.parametrize("shape", [(1, 10), (4, 6), (3, 8)])
