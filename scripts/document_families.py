@@ -31,6 +31,7 @@ LETTERS = {
     "L": "num_decoder_layers",
     "R": "num_layers",
     "H": "num_heads",
+    "G": "num_kv_heads",
 }
 """Letter -> the option whose value it stands for. U and V are the sizes of the vocabularies."""
 
