@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.errors import UserError
-from s2s_lightning.families.modern import FFN, Layer, ModernEncoder, ModernLayers, Norm, NormAt, PositionKind
+from s2s_lightning.families.modern import FFN, LAYERS, Layer, ModernEncoder, ModernLayers, Norm, NormAt, PositionKind
 from s2s_lightning.families.transformer import initialise
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import KeyValue, causal_bias, padding_bias
@@ -49,7 +49,7 @@ class MergedDecoder(Decoder):
     """
 
     def __init__(
-        self, d_embedding: int, memory: MemoryShape, num_layers: int = 3, *, layers: ModernLayers = ModernLayers()
+        self, d_embedding: int, memory: MemoryShape, num_layers: int = 3, *, layers: ModernLayers = LAYERS
     ) -> None:
         super().__init__()
         layers.check(d_embedding, num_layers)
@@ -97,8 +97,8 @@ def nothing_written(context: MergedContext) -> State:
 class Merged(Seq2SeqModule):
     """The modern encoder, and a decoder whose one attention reads target and source by the same softmax.
 
-    T5Gemma 2 (Zhang et al., 2025, arXiv:2512.14856), its text alone: no windows of attention, one base of the rotations.
-    It normalises before and after each layer (norm_at both) and ties all embeddings.
+    T5Gemma 2 (Zhang et al., 2025, arXiv:2512.14856), its text alone, without windows of attention and with one base of
+    the rotations. It normalises before and after each layer (norm_at both) and ties all embeddings.
 
     Card:
         year: 2025

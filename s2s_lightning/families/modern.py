@@ -98,6 +98,9 @@ class ModernLayers:
         return SinusoidalPositions() if self.positions == "sinusoidal" else Positions()
 
 
+LAYERS = ModernLayers()
+
+
 class Layer(nn.Module):
     """One attention, then a feed-forward layer, each within a residual connection."""
 
@@ -157,7 +160,7 @@ class ModernEncoder(Encoder):
         UserError: a width or heads that cannot be shared.
     """
 
-    def __init__(self, d_embedding: int, num_layers: int = 3, *, layers: ModernLayers = ModernLayers()) -> None:
+    def __init__(self, d_embedding: int, num_layers: int = 3, *, layers: ModernLayers = LAYERS) -> None:
         super().__init__()
         layers.check(d_embedding, num_layers)
         self.positions = layers.new_positions(d_embedding)
@@ -222,7 +225,7 @@ class ModernDecoder(Decoder):
     """
 
     def __init__(
-        self, d_embedding: int, memory: MemoryShape, num_layers: int = 3, *, layers: ModernLayers = ModernLayers()
+        self, d_embedding: int, memory: MemoryShape, num_layers: int = 3, *, layers: ModernLayers = LAYERS
     ) -> None:
         super().__init__()
         layers.check(d_embedding, num_layers)

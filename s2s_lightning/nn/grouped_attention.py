@@ -26,12 +26,13 @@ def explicit_grouped_attention(q: Tensor, blocks: Sequence[KeyValue], bias: Tens
     Returns:
         The mean of the values (B, H, T, d), and the weights (B, H, T, sum of S).
     """
+    batch, _, _, width = q.shape
     groups = blocks[0].keys.shape[1]
-    folded = (q / math.sqrt(q.shape[-1])).unflatten(1, (groups, -1)).flatten(2, 3)  # (B, G, H/G * T, d)
+    folded = (q / math.sqrt(width)).reshape(batch, groups, -1, width)  # (B, G, H/G * T, d)
     products = torch.cat([folded @ block.keys.transpose(-1, -2) for block in blocks], -1)
     scores = products.view(*q.shape[:3], -1)
     weights = (scores if bias is None else scores + bias).softmax(-1)
-    parts = weights.view(products.shape).split([block.keys.shape[2] for block in blocks], -1)
+    parts = torch.split(weights.view(products.shape), [block.keys.shape[2] for block in blocks], -1)
     mean = parts[0] @ blocks[0].values
     for part, block in zip(parts[1:], blocks[1:], strict=True):
         mean = mean + part @ block.values
@@ -98,7 +99,8 @@ class GroupedQueryAttention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, S, heads * d) -> (B, S, heads, d), a view of it."""
-        return x.unflatten(-1, (-1, self.d_head))
+        batch, length, width = x.shape
+        return x.view(batch, length, width // self.d_head, self.d_head)
 
     def forward(
         self, q: Tensor, blocks: Sequence[KeyValue], bias: Tensor | None, need_weights: bool = False
@@ -124,7 +126,7 @@ class GroupedQueryAttention(nn.Module):
         queries, keys = q.shape[2], kv.keys.shape[2]
         if queries == keys > 1:
             return self._merge(F.scaled_dot_product_attention(q, *kv, is_causal=True, enable_gqa=True))
-        y, _ = self(q, [kv], None if queries == 1 else causal_bias(queries, keys, q))
+        y: Tensor = self(q, [kv], None if queries == 1 else causal_bias(queries, keys, q))[0]
         return y
 
     def _merge(self, heads: Tensor) -> Tensor:

@@ -38,10 +38,11 @@ class _RMSNorm(torch.autograd.Function):
         square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
         scale = square.div_(x.shape[-1]).add_(EPSILON).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        return (wide * scale).mul_(weight).to(x.dtype)
+        y: Tensor = (wide * scale).mul_(weight).to(x.dtype)
+        return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, weight, scale = ctx.saved_tensors
         wide, grad = x.to(weight.dtype), grad.to(weight.dtype)
         products = grad * wide
