@@ -36,7 +36,8 @@ LETTERS = {
     "W": "d_head",
     "Z": "d_state",
     "Y": "d_key",
-    "G": "num_groups",
+    "J": "num_groups",
+    "G": "num_kv_heads",
 }
 """Letter -> the option whose value it stands for. U and V are the sizes of the vocabularies."""
 

@@ -1,6 +1,6 @@
 """From text to batches: corpora, tokenizers, prepared ids, bucketing, and the data module that joins them."""
 
-from s2s_lightning.data.corpora import CMUDict, Corpus, Generated, Hub, Pair, Saved, Table, TextFiles
+from s2s_lightning.data.corpora import CMUDict, Corpus, Generated, Hub, Pair, Saved, Table, TargetSide, TextFiles
 from s2s_lightning.data.datamodule import Seq2SeqData
 from s2s_lightning.data.tokenizers import (
     BPE,
@@ -31,6 +31,7 @@ __all__ = [
     "Seq2SeqData",
     "SymbolTokenizer",
     "Table",
+    "TargetSide",
     "TextFiles",
     "Tokenizer",
     "TokenizerFile",

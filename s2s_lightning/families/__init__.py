@@ -9,7 +9,10 @@ from s2s_lightning.families.indrnn import IndRNN
 from s2s_lightning.families.lightconv import DynamicConv, LightConv
 from s2s_lightning.families.luong import Luong
 from s2s_lightning.families.mamba2 import Mamba2
+from s2s_lightning.families.merged import Merged
 from s2s_lightning.families.minrnn import MinGRU, MinLSTM
+from s2s_lightning.families.modern import Modern
+from s2s_lightning.families.prefix_lm import LM, PrefixLM
 from s2s_lightning.families.qrnn import QRNN
 from s2s_lightning.families.retnet import RetNet
 from s2s_lightning.families.rnn import GRU, LSTM, RNN
@@ -21,6 +24,7 @@ from s2s_lightning.families.xlstm import XLSTM
 __all__ = [
     "GNMT",
     "GRU",
+    "LM",
     "LSTM",
     "QRNN",
     "RNN",
@@ -36,8 +40,11 @@ __all__ = [
     "LightConv",
     "Luong",
     "Mamba2",
+    "Merged",
     "MinGRU",
     "MinLSTM",
+    "Modern",
+    "PrefixLM",
     "RetNet",
     "Transformer",
     "UniversalTransformer",

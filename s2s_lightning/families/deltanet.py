@@ -272,7 +272,7 @@ class DeltaNet(_DeltaNet):
         year: 2021
         idea: a memory of keys and values that is corrected instead of added to.
         equation: `S_t = (I - b k k^T) S_{t-1} + b k v^T`, `o_t = S_t^T q_t`
-        training: O(T D^2), chunks at once
+        training: O(T D^2 + T S D), chunks at once
         decoding: O(S D + D^2), a state of constant size
         use: long targets, where a cache would grow, and recall of what was read matters.
         paper: Schlag et al., 2021, arXiv:2102.11174; in parallel Yang et al., 2024, arXiv:2406.06484
@@ -294,7 +294,7 @@ class GatedDeltaNet(_DeltaNet):
         year: 2024
         idea: the delta rule corrects single memories, a decay forgets all of them.
         equation: `S_t = a_t (I - b k k^T) S_{t-1} + b k v^T`, `o_t = S_t^T q_t`
-        training: O(T D^2), chunks at once
+        training: O(T D^2 + T S D), chunks at once
         decoding: O(S D + D^2), a state of constant size
         use: as DeltaNet, where what is over should be forgotten.
         paper: Yang et al., 2024, arXiv:2412.06464

@@ -199,13 +199,13 @@ class Mamba2(Seq2SeqModule):
         year: 2024
         idea: a state with input-dependent decay replaces self-attention; it is trained by matrix products over chunks.
         equation: `h_t = exp(-a dt_t) h_{t-1} + dt_t B_t x_t^T`, `y_t = h_t^T C_t + d x_t`
-        training: O(T D (Q + N) + T D^2), chunks of Q tokens at once
+        training: O(T D (Q + N) + T D^2 + T S D), chunks of Q tokens at once
         decoding: O(D N + S D + D^2), constant memory beside the source
         use: long sequences, where a cache that grows would be the cost.
         paper: Dao & Gu, 2024, arXiv:2405.21060; as encoder-decoder Pitorro et al., 2024, arXiv:2407.05489
         embeddings: D*(U+V) + V*(D+1)
-        encoder: N*(2*(D*(3*X*D+2*G*Z+X*D//W) + (K+1)*(X*D+2*G*Z) + 3*X*D//W + X*D) + 2*D*F+D+F + 2*D) + D
-        decoder: L*(D*(3*X*D+2*G*Z+X*D//W) + (K+1)*(X*D+2*G*Z) + 3*X*D//W + X*D + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
+        encoder: N*(2*(D*(3*X*D+2*J*Z+X*D//W) + (K+1)*(X*D+2*J*Z) + 3*X*D//W + X*D) + 2*D*F+D+F + 2*D) + D
+        decoder: L*(D*(3*X*D+2*J*Z+X*D//W) + (K+1)*(X*D+2*J*Z) + 3*X*D//W + X*D + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
 
     Args:
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.

@@ -150,7 +150,7 @@ class RetNet(Seq2SeqModule):
         year: 2023
         idea: attention without a softmax, whose weights fade with distance, each head at its own rate, is a recurrence.
         equation: `S_t = gamma S_{t-1} + k_t v_t^T`, `o_t = S_t^T q_t`
-        training: O(T D^2), chunks at once
+        training: O(T D^2 + T S D), chunks at once
         decoding: O(S D + D^2), a state of constant size
         use: long targets, where a cache would grow.
         paper: Sun et al., 2023, arXiv:2307.08621

@@ -319,4 +319,5 @@ def initialise(part: nn.Module) -> None:
     for module in part.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

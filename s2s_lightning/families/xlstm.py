@@ -149,7 +149,7 @@ class XLSTM(Seq2SeqModule):
         year: 2024
         idea: the LSTM's cell becomes a matrix that keys write and queries read; exponential gates overrule the past.
         equation: `C_t = f_t C_{t-1} + i_t v_t k_t^T`, `h_t = o_t * C_t q_t / max(|n_t . q_t|, 1)`
-        training: O(T D (Q + N) + T D^2), chunks of Q tokens at once
+        training: O(T D (Q + N) + T D^2 + T S D), chunks of Q tokens at once
         decoding: O(D N + S D + D^2), constant memory beside the source
         use: long sequences with much to remember and to revise.
         paper: Beck et al., 2024, arXiv:2405.04517

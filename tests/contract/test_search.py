@@ -10,6 +10,7 @@ from s2s_lightning import EOS
 from s2s_lightning.architecture import Step
 from s2s_lightning.batch import Batch
 from s2s_lightning.decoding import Average, Beam, Decoding, Greedy, Hypothesis
+from s2s_lightning.families.merged import MergedDecoder
 from s2s_lightning.module import Seq2SeqModule
 from tests.contract.conftest import TGT_VOCAB, batch_of, random_pairs
 
@@ -20,6 +21,10 @@ SEARCHES: dict[str, Decoding] = {
     "greedy": Greedy(**TIGHT),
     "beam": Beam(3, n_best=2, length_penalty=Average(), **TIGHT),
 }
+PART_OF_A_SOFTMAX = {
+    MergedDecoder: "one softmax over target and source; tests/families/test_merged.py has both parts make 1",
+}
+"""Decoders whose attention over the source sums to less than 1, and why; a prefix LM's is one of these."""
 SOURCES = [src for src, _ in random_pairs(6)]
 
 
@@ -128,7 +133,11 @@ def test_attention_of_a_hypothesis_is_a_distribution_over_its_real_source(networ
     assert (rows, length, width) == (len(best), batch.tgt_in.shape[1], batch.src.shape[1])
     assert attention.min() >= 0
     assert (attention * batch.src_padding[:, None, None, None]).max() == 0
-    torch.testing.assert_close(attention.sum(-1), torch.ones_like(attention[..., 0]), rtol=0, atol=1e-9)
+    total = attention.sum(-1)
+    if isinstance(network.model.decoder, tuple(PART_OF_A_SOFTMAX)):
+        assert total.max() <= 1 + 1e-9
+    else:
+        torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-9)
 
 
 def test_attention_is_equal_step_by_step_and_in_one_call(network: Seq2SeqModule) -> None:

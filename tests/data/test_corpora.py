@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from s2s_lightning.data import CMUDict, Corpus, Generated, Hub, Pair, Saved, Table, TextFiles
+from s2s_lightning.data import CMUDict, Corpus, Generated, Hub, Pair, Saved, Table, TargetSide, TextFiles
 from s2s_lightning.data.corpora import SPLITS
 from s2s_lightning.errors import UserError
 
@@ -221,9 +221,66 @@ def test_sides_of_unequal_counts_are_an_error_that_names_both(tmp_path: Path) ->
             list(TextFiles(f"{tmp_path}/{src}", f"{tmp_path}/{tgt}").read("train"))
 
 
-def test_one_side_without_the_other_is_refused() -> None:
-    with pytest.raises(UserError, match="val_src=x and val_tgt=None"):
+def test_a_source_without_a_target_is_refused() -> None:
+    with pytest.raises(UserError, match="val_src=x needs val_tgt"):
         TextFiles("a", "b", val_src="x")
+
+
+def test_the_target_side_of_a_corpus_has_each_answer_behind_an_empty_source(tmp_path: Path) -> None:
+    rows = [("a", "1"), ("b", "2"), ("a", "3")]
+    tsv(tmp_path / "a.tsv", rows)
+    pairs = Table(f"{tmp_path}/a.tsv", test=f"{tmp_path}/a.tsv", group_references=True)
+    corpus = TargetSide(pairs)
+    assert list(corpus.read("train")) == [Pair("", ("1",)), Pair("", ("2",)), Pair("", ("3",))]
+    assert list(corpus.read("test")) == [Pair("", ("1",)), Pair("", ("3",)), Pair("", ("2",))]
+    assert (corpus.has("test"), corpus.has("val")) == (True, False)
+    assert corpus.fingerprint("train") != pairs.fingerprint("train")
+
+
+def test_the_target_side_has_the_targets_vocabulary_alone() -> None:
+    tokenizer, other = TargetSide(CMUDict()).tokenizers()
+    assert type(tokenizer) is type(CMUDict().tokenizers()[1])
+    assert other is None
+
+
+def test_text_without_a_source_is_read_from_lines_and_from_a_column(tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(20)]
+    (tmp_path / "a.txt").write_text("".join(f"{text}\n" for text in texts))
+    expected = [Pair("", (text,)) for text in texts]
+    for corpus in (TextFiles(train_tgt=f"{tmp_path}/a.txt"), Table(tsv_of(tmp_path, texts), src=None, tgt=0)):
+        assert list(corpus.read("train")) == expected
+
+
+def test_texts_without_a_source_are_held_out_one_by_one(tmp_path: Path) -> None:
+    texts = [f"text {i % 15}" for i in range(20)]
+    corpus = Table(tsv_of(tmp_path, texts), src=None, tgt=0, hold_out=4)
+    train, val = ([pair.refs[0] for pair in corpus.read(split)] for split in ("train", "val"))
+    assert len(set(val)) == 4
+    assert not set(train) & set(val)
+    assert len(train) + len(val) == 20
+
+
+def tsv_of(folder: Path, texts: list[str]) -> str:
+    """A table of one column."""
+    (folder / "one.tsv").write_text("".join(f"{text}\n" for text in texts))
+    return f"{folder}/one.tsv"
+
+
+def test_a_source_for_some_splits_alone_is_refused() -> None:
+    with pytest.raises(UserError, match="train_src is given and val_src is not"):
+        TextFiles("a", "b", val_tgt="c")
+
+
+def test_texts_without_a_source_cannot_be_grouped_by_it() -> None:
+    with pytest.raises(UserError, match="there is no source"):
+        Table("a.tsv", src=None, group_references=True)
+
+
+def test_two_references_are_not_taken_for_a_source_and_a_reference() -> None:
+    fingerprints = []
+    for sides in ({"val_tgt": [__file__, __file__]}, {"val_src": __file__, "val_tgt": __file__}):
+        fingerprints.append(TextFiles(**sides).fingerprint("val"))
+    assert fingerprints[0] != fingerprints[1]
 
 
 def test_holding_out_and_a_validation_file_exclude_each_other(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from s2s_lightning.data import (
     Pretokenized,
     Seq2SeqData,
     Table,
+    TargetSide,
     TextFiles,
     Unigram,
 )
@@ -147,6 +148,26 @@ def test_one_side_of_a_checkpoint_is_a_tokenizer(tmp_path: Path, checkpoint: tup
     again = generated(tmp_path)
     again.load_state_dict(state)
     assert again.decode([[5, 6]]) == data.decode([[5, 6]])
+
+
+def test_a_language_model_takes_the_target_vocabulary_of_a_checkpoint(
+    tmp_path: Path, checkpoint: tuple[str, Seq2SeqData]
+) -> None:
+    path, first = checkpoint
+    corpus = TargetSide(Answers())
+    data = Seq2SeqData(corpus, FromCheckpoint(path, "tgt"), max_tokens=64, cache_dir=str(tmp_path))
+    assert (data.src_vocab_size, data.tgt_vocab_size) == (first.tgt_vocab_size, None)
+    batches = list(data.train_dataloader())
+    assert all(batch.src.tolist() == [[EOS]] * len(batch.src) for batch in batches)
+    ids = sorted(i for batch in batches for i in batch.rows.tolist())
+    assert len(ids) == sum(len(pair.refs) for pair in Answers.items)
+    texts = {text for batch in batches for text in first.decode([row[:-1] for row in unpadded(batch.tgt_out)])}
+    assert texts == {ref for pair in Answers.items for ref in pair.refs}
+
+
+def unpadded(ids: torch.Tensor) -> list[list[int]]:
+    """Rows without PAD."""
+    return [[i for i in row if i != PAD] for row in ids.tolist()]
 
 
 def test_tokenizers_are_not_trained_again_on_resume(tmp_path: Path, checkpoint: tuple[str, Seq2SeqData]) -> None:

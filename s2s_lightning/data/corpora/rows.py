@@ -19,9 +19,16 @@ class RowCorpus(Corpus):
         hold_out: so many different sources are taken out of train, with all their rows, and make val.
         group_references: in val and test, rows of equal source are one item with several right answers.
         seed: of what is held out, which is decided by a hash of (seed, source).
+        has_source: no source at all is text for a language model: each source is empty.
+
+    Raises:
+        UserError: rows without a source are to be grouped by it.
     """
 
-    def __init__(self, hold_out: int, group_references: bool, seed: int) -> None:
+    def __init__(self, hold_out: int, group_references: bool, seed: int, has_source: bool = True) -> None:
+        if group_references and not has_source:
+            raise UserError("group_references=True groups rows of equal source, but there is no source: leave it out")
+        self.has_source = has_source
         self.hold_out = hold_out
         self.group_references = group_references
         self.seed = seed
@@ -64,18 +71,23 @@ class RowCorpus(Corpus):
         return "train" if split == "val" and self.hold_out else split
 
     def _is_held_out(self, row: Pair) -> bool:
-        return rank(self.seed, row.src) <= self._last_rank
+        return rank(self.seed, identity(row)) <= self._last_rank
 
     @cached_property
     def _last_rank(self) -> int:
         """The ``hold_out``-th smallest hash of a training source: one pass, and no more memory than that many."""
         smallest = np.empty(0, np.uint64)
         for chunk in chunks(self.rows("train"), 8192):
-            ranks = np.array([rank(self.seed, row.src) for row in chunk], np.uint64)
+            ranks = np.array([rank(self.seed, identity(row)) for row in chunk], np.uint64)
             smallest = np.union1d(smallest, ranks)[: self.hold_out]
         if len(smallest) < self.hold_out:
             raise UserError(f"hold_out={self.hold_out}, but train has only {len(smallest)} different sources: lower it")
         return int(smallest[-1])
+
+
+def identity(row: Pair) -> str:
+    """What decides whether a row is held out: its source, or its text where there is none."""
+    return row.src or row.refs[0]
 
 
 def group(rows: Iterable[Pair]) -> Iterator[Pair]:

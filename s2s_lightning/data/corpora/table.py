@@ -15,16 +15,17 @@ class Table(RowCorpus):
     """Rows with a source and a target column: .tsv, .csv, .jsonl or .parquet, also with .gz, .xz or .zst behind.
 
     TSV is split at each tab and nothing is quoted in it; CSV is quoted as in RFC 4180. A column of JSON lines or
-    Parquet may hold a list of references.
+    Parquet may hold a list of references. With src null it is a corpus for a language model: each source is empty.
 
     Args:
         train: file of the training rows.
         val: file of the validation rows.
         test: file of the test rows.
-        src: source column: its number, from 0, or its name; translation.de is de inside of translation.
+        src: source column: its number, from 0, or its name; translation.de is de inside of translation; null: none.
         tgt: target column, as ``src``.
         header: the first row of TSV and CSV names the columns; by default it does when ``src`` or ``tgt`` is a name.
-        hold_out: so many different sources are taken out of train, with all their rows, and make val.
+        hold_out: so many different sources are taken out of train, with all their rows, and make val; without a source,
+            so many different texts.
         group_references: in val and test, rows of equal source are one item with several right answers.
         seed: of what is held out, which is decided by a hash of (seed, source).
     """
@@ -35,25 +36,25 @@ class Table(RowCorpus):
         val: str | None = None,
         test: str | None = None,
         *,
-        src: int | str = 0,
+        src: int | str | None = 0,
         tgt: int | str = 1,
         header: bool | None = None,
         hold_out: int = 0,
         group_references: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(hold_out, group_references, seed)
+        super().__init__(hold_out, group_references, seed, src is not None)
         self._files = {"train": train, "val": val, "test": test}
-        self._columns: tuple[Column, Column] = (src, tgt)
-        self._header = any(isinstance(column, str) for column in (src, tgt)) if header is None else header
+        self._columns: list[Column] = [tgt] if src is None else [src, tgt]
+        self._header = any(isinstance(column, str) for column in self._columns) if header is None else header
 
     def has_rows(self, split: Split) -> bool:
         return self._files[split] is not None
 
     def rows(self, split: Split) -> Iterator[Pair]:
         (path,) = self.files(split)
-        for number, (src, tgt) in enumerate(read_table(path, self._columns, self._header), 1):
-            yield as_pair(src, tgt, f"{path}, row {number}")
+        for number, (*src, tgt) in enumerate(read_table(path, self._columns, self._header), 1):
+            yield as_pair(src[0] if src else "", tgt, f"{path}, row {number}")
 
     def files(self, split: Split) -> list[str]:
         path = self._files[split]

@@ -1,4 +1,4 @@
-"""Parallel text files: line i of one side answers line i of the other."""
+"""Parallel text files: line i of one side answers line i of the other; or one side alone, for a language model."""
 
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -12,6 +12,8 @@ from s2s_lightning.errors import UserError
 class TextFiles(RowCorpus):
     """Parallel UTF-8 text, a sentence a line; .gz, .xz and .zst are read as they are.
 
+    With target sides alone it is a corpus for a language model: each source is empty.
+
     Args:
         train_src: source side of train.
         train_tgt: target side of train.
@@ -19,12 +21,14 @@ class TextFiles(RowCorpus):
         val_tgt: target side of val; a list of files gives several references.
         test_src: source side of test.
         test_tgt: target side of test; a list of files gives several references.
-        hold_out: so many different sources are taken out of train, with all their lines, and make val.
+        hold_out: so many different sources are taken out of train, with all their lines, and make val; without a
+            source, so many different texts.
         group_references: in val and test, lines of equal source are one item with several right answers.
         seed: of what is held out, which is decided by a hash of (seed, source).
 
     Raises:
-        UserError: one side of a split is given without the other.
+        UserError: a source side is given without its target side, or to some splits alone; texts without a source are
+            to be grouped by it.
     """
 
     def __init__(
@@ -40,9 +44,9 @@ class TextFiles(RowCorpus):
         group_references: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(hold_out, group_references, seed)
         sides = {"train": (train_src, train_tgt), "val": (val_src, val_tgt), "test": (test_src, test_tgt)}
         self._files = {split: _both(split, src, tgt) for split, (src, tgt) in sides.items()}
+        super().__init__(hold_out, group_references, seed, _have_sources(sides))
 
     def has_rows(self, split: Split) -> bool:
         return bool(self._files[split])
@@ -52,23 +56,35 @@ class TextFiles(RowCorpus):
         for lines in zip_longest(*map(read_lines, files)):
             if None in lines:
                 raise UserError(_counts(files))
-            src, *refs = lines
+            src, *refs = lines if self.has_source else ("", *lines)
             yield Pair(src, tuple(refs))
 
     def files(self, split: Split) -> list[str]:
         return [check_file(path) for path in self._files[split]]
 
     def reading(self) -> list[object]:
-        return []
+        return [self.has_source]
+
+
+def _have_sources(sides: dict[str, tuple[str | None, str | list[str] | None]]) -> bool:
+    """Whether the splits that there are have a source side: all of them, or none."""
+    without = [split for split, (src, tgt) in sides.items() if tgt is not None and src is None]
+    with_source = [split for split, (src, _) in sides.items() if src is not None]
+    if without and with_source:
+        raise UserError(
+            f"{with_source[0]}_src is given and {without[0]}_src is not: give a source side to each split, or to none "
+            "for a language model"
+        )
+    return not without
 
 
 def _both(split: str, src: str | None, tgt: str | list[str] | None) -> list[str]:
-    """Source file and reference files, or none."""
-    if (src is None) != (tgt is None):
-        raise UserError(f"{split}_src={src} and {split}_tgt={tgt}: both sides of {split} are needed, or neither")
-    if src is None or tgt is None:
+    """Source file, if there is one, and reference files; or nothing."""
+    if tgt is None:
+        if src is not None:
+            raise UserError(f"{split}_src={src} needs {split}_tgt: what the model is to write is missing")
         return []
-    return [src, *([tgt] if isinstance(tgt, str) else tgt)]
+    return [*([src] if src else []), *([tgt] if isinstance(tgt, str) else tgt)]
 
 
 def _counts(files: list[str]) -> str:

@@ -1,0 +1,179 @@
+"""A decoder with one attention over itself and the source (T5Gemma 2, Zhang et al., 2025, arXiv:2512.14856)."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
+from s2s_lightning.errors import UserError
+from s2s_lightning.families.modern import FFN, LAYERS, Layer, ModernEncoder, ModernLayers, Norm, NormAt, PositionKind
+from s2s_lightning.families.transformer import initialise
+from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.nn.attention import KeyValue, causal_bias, padding_bias
+from s2s_lightning.nn.dropout import Dropout
+
+
+class MergedContext(NamedTuple):
+    """What a target is written after.
+
+    Attributes:
+        sources: keys and values of the source for each layer, (B, G, S, d).
+        bias: hides its padding, (B, 1, 1, S).
+        first: position of the first target token, (B, 1); None: 0.
+    """
+
+    sources: list[KeyValue]
+    bias: Tensor
+    first: Tensor | None
+
+
+class MergedDecoder(Decoder):
+    """One attention in each layer: a softmax over the target so far and the source together.
+
+    softmax(q [k_self; k_source]^T / sqrt(d)) [v_self; v_source], all keys and values by the same matrices and the same
+    norm. Queries and keys of the target turn with their positions, keys of the source do not. ``attention`` is the
+    source's part of the weights, which sums to less than 1.
+
+    Carry: a ``KeyValue`` of the target for each layer.
+
+    Args:
+        d_embedding: D.
+        memory: what the encoder hands over, as wide as the embeddings.
+        num_layers: layers.
+        layers: what they are made of.
+
+    Raises:
+        UserError: a width or heads that cannot be shared, or states of another width.
+    """
+
+    def __init__(
+        self, d_embedding: int, memory: MemoryShape, num_layers: int = 3, *, layers: ModernLayers = LAYERS
+    ) -> None:
+        super().__init__()
+        layers.check(d_embedding, num_layers)
+        if memory.d_states != d_embedding:
+            raise UserError(
+                f"source and target are read by the same matrices, but the encoder's states are {memory.d_states} wide "
+                f"and the embeddings {d_embedding}: make them equal"
+            )
+        self.positions = layers.new_positions(d_embedding)
+        self.dropout = Dropout(layers.dropout)
+        self.layers: Iterable[Layer] = nn.ModuleList(  # type: ignore[assignment]
+            Layer(d_embedding, layers) for _ in range(num_layers)
+        )
+        self.norm = layers.new_norm(d_embedding)
+        self.d_out = d_embedding
+        initialise(self)
+
+    def start(self, memory: Memory) -> State:
+        sources = [layer.attention.project(memory.states, memory.values) for layer in self.layers]
+        return nothing_written(MergedContext(sources, padding_bias(memory.padding, memory.states.dtype), None))
+
+    def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
+        sources, source_bias, first = state.context
+        length, done = y.shape[1], state.carry[0].keys.shape[2]
+        position = torch.arange(done, done + length, device=y.device)
+        position = position if first is None else first + position
+        rotation = self.positions.rotation(y, position)
+        own_bias = causal_bias(length, done + length, source_bias).expand(len(y), 1, -1, -1)
+        bias = torch.cat([own_bias, source_bias.expand(-1, -1, length, -1)], -1)
+        y = self.dropout(self.positions(y, position))
+        carry, attention = [], []
+        for layer, source, past in zip(self.layers, sources, state.carry, strict=True):
+            y, past, weights = layer(y, rotation, bias, past=past, source=source, need_weights=need_weights)
+            carry.append(past)
+            attention.append(weights)
+        weights = torch.stack(attention, 1)[..., done + length :] if need_weights else None
+        return DecoderOutput(self.norm(y), State(state.context, carry), weights)
+
+
+def nothing_written(context: MergedContext) -> State:
+    """The state before the first target token."""
+    return State(context, [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in context.sources])
+
+
+class Merged(Seq2SeqModule):
+    """The modern encoder, and a decoder whose one attention reads target and source by the same softmax.
+
+    T5Gemma 2 (Zhang et al., 2025, arXiv:2512.14856), its text alone, without windows of attention and with one base of
+    the rotations. It normalises before and after each layer (norm_at both) and ties all embeddings.
+
+    Card:
+        year: 2025
+        idea: self-attention and attention over the source are one, which saves the second's matrices.
+        equation: `softmax(q [k_self; k_source]^T / sqrt(d)) [v_self; v_source]`
+        training: O((T^2 + T S) D + T D^2), all positions at once
+        decoding: O((T + S) D + D^2), a cache that grows with T
+        use: where parameters are dear; source and target compete for each head.
+        paper: Zhang et al., 2025, arXiv:2512.14856
+        embeddings: D*(U+V) + V*(D+1)
+        encoder: N*(2*D*D + 2*D*D*G//H + 3*D*F + 2*D + 2*D//H) + D
+        decoder: L*(2*D*D + 2*D*D*G//H + 3*D*F + 2*D + 2*D//H) + D
+
+    Args:
+        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
+        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
+        d_model: width of embeddings and states, a multiple of 2 * num_heads.
+        num_heads: heads of queries.
+        num_kv_heads: heads of keys and values, a divisor of num_heads; equal to it: multi-head attention.
+        d_ff: inner width of the feed-forward layers; with a gate, 2/3 of a plain one's costs the same.
+        num_encoder_layers: layers of the encoder.
+        num_decoder_layers: layers of the decoder.
+        dropout: on embeddings and on what each attention or feed-forward layer adds.
+        ffn: "swiglu" or "geglu" feed-forward layers with a gate, or "plain" ones with GELU.
+        norm: "rms" or "layer" normalisation, without biases.
+        norm_at: normalise what a layer reads ("input"), what it adds ("output"), or both (T5Gemma 2).
+        qk_norm: normalise queries and keys, head by head.
+        positions: "rotary" queries and keys, "sinusoidal" vectors added to the embeddings, or "none".
+        tie_embeddings: what shares one matrix: "all" embeddings and the readout (the source's with a joint vocabulary
+            alone), the "readout" and the target's, or "none".
+
+    Raises:
+        UserError: d_model is no multiple of 2 * num_heads, or num_heads none of num_kv_heads.
+    """
+
+    def __init__(
+        self,
+        src_vocab_size: int,
+        tgt_vocab_size: int | None = None,
+        *,
+        d_model: int = 256,
+        num_heads: int = 4,
+        num_kv_heads: int = 2,
+        d_ff: int = 683,
+        num_encoder_layers: int = 3,
+        num_decoder_layers: int = 3,
+        dropout: float = 0.1,
+        ffn: FFN = "swiglu",
+        norm: Norm = "rms",
+        norm_at: NormAt = "input",
+        qk_norm: bool = True,
+        positions: PositionKind = "rotary",
+        tie_embeddings: Tie = "all",
+    ) -> None:
+        layers = ModernLayers(
+            num_heads=num_heads,
+            num_kv_heads=num_kv_heads,
+            d_ff=d_ff,
+            dropout=dropout,
+            ffn=ffn,
+            norm=norm,
+            norm_at=norm_at,
+            qk_norm=qk_norm,
+            positions=positions,
+        )
+        encoder = ModernEncoder(d_model, num_encoder_layers, layers=layers)
+        decoder = MergedDecoder(d_model, encoder.shape, num_decoder_layers, layers=layers)
+        super().__init__(
+            assemble(
+                encoder,
+                decoder,
+                src_vocab_size=src_vocab_size,
+                tgt_vocab_size=tgt_vocab_size,
+                d_embedding=d_model,
+                tie_embeddings=tie_embeddings,
+                embedding_std=1.0,
+            )
+        )

