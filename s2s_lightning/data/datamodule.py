@@ -44,6 +44,8 @@ class Seq2SeqData(LightningDataModule):
         eval_max_tokens: tokens of a batch in validation, test and generation; ``max_tokens`` by default.
         max_length: training pairs with more tokens on either side are dropped, and counted in the summary; null keeps
             all. Evaluation never drops a sentence.
+        reverse_source: read each source from its end, EOS still last (Sutskever et al., 2014, 3.3, arXiv:1409.3215);
+            null: as the checkpoint of ``tokenizers_from`` did, else false. Pictures of attention show sources as read.
         seed: of the order of the training pairs.
         num_workers: processes that gather batches ahead; 0 gathers them in the training process.
         cache_dir: folder of prepared data; $S2S_LIGHTNING_CACHE or else ~/.cache/s2s_lightning by default.
@@ -63,6 +65,7 @@ class Seq2SeqData(LightningDataModule):
         batch_size: int | None = None,
         eval_max_tokens: int | None = None,
         max_length: int | None = None,
+        reverse_source: bool | None = None,
         seed: int = 1,
         num_workers: int = 0,
         cache_dir: str | None = None,
@@ -82,6 +85,7 @@ class Seq2SeqData(LightningDataModule):
         self.budget = Budget(max_tokens, batch_size)
         self.eval_budget = Budget(eval_max_tokens or max_tokens, batch_size)
         self.max_length = max_length
+        self.reverse_source = reverse_source
         self.seed = seed
         self.num_workers = num_workers
         self.tokenizers_from = tokenizers_from
@@ -113,6 +117,8 @@ class Seq2SeqData(LightningDataModule):
         """Source and target tokenizer, trained when first asked for."""
         if self._tokenizers is None:
             self._tokenizers = self._first_tokenizers()
+            if self.reverse_source is not None:
+                self._tokenizers = self._tokenizers._replace(reverse_source=self.reverse_source)
         return self._tokenizers
 
     def _first_tokenizers(self) -> Tokenizers:
@@ -138,7 +144,8 @@ class Seq2SeqData(LightningDataModule):
         name = type(self.corpus).__name__
         if not self.corpus.has(split):
             raise UserError(f"{name} has no {split} split, and this needs it; give one by --data.corpus")
-        key = digest(FORMAT, split, self.corpus.fingerprint(split), repr(self.tokenizers.state()))
+        stored = self.tokenizers._replace(reverse_source=False)  # ids are turned round when they are gathered
+        key = digest(FORMAT, split, self.corpus.fingerprint(split), repr(stored.state()))
         store = Store(cached(self._root / "ids" / f"{key}.arrow", partial(self._write, split)))
         if store.info.pairs == 0:
             raise UserError(f"the {split} split of {name} is empty; it must have one pair at least")
@@ -183,7 +190,7 @@ class Seq2SeqData(LightningDataModule):
 
     def _dataset(self, split: Split) -> PairDataset:
         store = self.store(split)
-        return PairDataset(store.src, store.tgt)
+        return PairDataset(store.src, store.tgt, self.tokenizers.reverse_source)
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         dataset = self._dataset(split)
@@ -258,7 +265,7 @@ class Seq2SeqData(LightningDataModule):
         if not texts:
             return
         src = Ragged.from_lists(self.tokenizers.src.encode(texts))
-        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)))
+        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)), self.tokenizers.reverse_source)
         yield from map(dataset.__getitem__, EvaluationSampler(dataset.lengths(), self.eval_budget))
 
     def summary(self) -> list[tuple[str, str]]:
