@@ -6,7 +6,7 @@ Shape letters: B batch, S source, T target, D width, E embedding, H heads, V voc
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
 from s2s_lightning.errors import UserError
 from s2s_lightning.loss import CrossEntropy, linear_cross_entropy
+from s2s_lightning.nn.token_dropout import TokenDropout
 
 Tree = Any
 """A tensor, None, or a tuple, list or dict of trees; the batch is dimension 0 of each tensor."""
@@ -154,7 +155,10 @@ class Step(NamedTuple):
 
 
 class Seq2Seq(nn.Module):
-    """The whole network: embeddings, encoder, decoder, readout. The only part that knows the vocabularies."""
+    """The whole network: embeddings, encoder, decoder, readout. The only part that knows the vocabularies.
+
+    ``src_dropout`` and ``tgt_dropout`` drop whole tokens on the way in; they drop none unless they are told to.
+    """
 
     def __init__(
         self,
@@ -170,10 +174,17 @@ class Seq2Seq(nn.Module):
         self.tgt_embedding = tgt_embedding
         self.decoder = decoder
         self.readout = readout
+        self.src_dropout = TokenDropout()
+        self.tgt_dropout = TokenDropout()
+
+    @property
+    def tgt_vocab_size(self) -> int:
+        """V of the target side."""
+        return cast(nn.Embedding, self.tgt_embedding).num_embeddings
 
     def start(self, src: Tensor, src_padding: Tensor) -> State:
         """Read the source: src (B, S), src_padding (B, S)."""
-        memory = self.encoder(self.src_embedding(src), src_padding)
+        memory = self.encoder(self.src_dropout(src, self.src_embedding), src_padding)
         state = self.decoder.start(memory)
         return State((state.context, src), state.carry)
 
@@ -181,7 +192,8 @@ class Seq2Seq(nn.Module):
         """The decoder on ids: tgt_in (B, T), any piece of the target."""
         context, src = state.context
         need_weights = need_weights or self.readout.needs_attention
-        output: DecoderOutput = self.decoder(self.tgt_embedding(tgt_in), State(context, state.carry), need_weights)
+        y = self.tgt_dropout(tgt_in, self.tgt_embedding)
+        output: DecoderOutput = self.decoder(y, State(context, state.carry), need_weights)
         return output._replace(state=State((output.state.context, src), output.state.carry))
 
     def teacher_force(self, batch: Batch, need_weights: bool = False) -> DecoderOutput:

@@ -11,8 +11,12 @@ import jsonargparse
 import torch
 from torch import Tensor
 
+from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY, Config
 from s2s_lightning.data import Seq2SeqData
+from s2s_lightning.data.tokenizers import freeze
+from s2s_lightning.data.tokenizers.given import frozen_tokenizers
+from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
 from s2s_lightning.module import Seq2SeqModule
@@ -24,6 +28,7 @@ SETTLED = {
     "model": "the checkpoint's network is",
     "data.tokenizer": "the checkpoint's tokenizers are",
     "data.tgt_tokenizer": "the checkpoint's tokenizers are",
+    "data.reverse_source": "the checkpoint's order of reading is",
 }
 """Key -> what a checkpoint settles by it, as the beginning of a sentence."""
 
@@ -126,6 +131,26 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
     if not (isinstance(owner, type) and issubclass(owner, Seq2SeqModule)):
         raise UserError(f"{path} needs the class {checkpoint['class_path']}, which is not on the path")
     return owner.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+
+
+def other_network(path: str, data: Seq2SeqData) -> Seq2Seq:
+    """The network of a checkpoint for batches of ``data``: a teacher, for one.
+
+    Raises:
+        UserError: the file is missing or no checkpoint, or reads or writes other ids than the data has.
+    """
+    network = build(read(path), path).model
+    theirs, ours = Tokenizers.from_state(frozen_tokenizers(path)), data.tokenizers
+    for name, differs in (
+        ("source vocabulary", freeze(theirs.src) != freeze(ours.src)),
+        ("target vocabulary", freeze(theirs.target) != freeze(ours.target)),
+        ("order of reading (data.reverse_source)", theirs.reverse_source != ours.reverse_source),
+    ):
+        if differs:
+            raise UserError(
+                f"{path} has another {name} than the data; train with its own: --data.tokenizers_from {path}"
+            )
+    return network
 
 
 def stored_config(checkpoint: dict[str, Any]) -> Config:

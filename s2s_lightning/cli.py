@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAt
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
     initialise_from,
+    other_network,
     read,
     refuse_contradictions,
     stored_config,
@@ -165,6 +167,8 @@ class CLI(LightningCLI):
         if self.config.init_from:
             differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
             rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
+        if self.command == "fit":
+            self.model.objective.attach(partial(other_network, data=self.datamodule))
         self.trainer = self.instantiate_trainer()
 
     def _with_tokenizers(self) -> Namespace:

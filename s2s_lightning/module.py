@@ -39,6 +39,7 @@ class Seq2SeqModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """The loss's gradient is that of the mean over all real target tokens of the effective batch."""
+        self.objective.step = self.trainer.global_step
         total, tokens, parts = self.objective(self.model, batch)
         # Lightning divides by the micro-batches and DDP by the ranks; the divisor counts all of them already.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size

@@ -13,11 +13,13 @@ from s2s_lightning.callbacks.progress import Progress
 from s2s_lightning.callbacks.samples import Samples
 from s2s_lightning.callbacks.summary import Summary
 from s2s_lightning.callbacks.throughput import Throughput
+from s2s_lightning.callbacks.token_dropout import DropTokens
 
 __all__ = [
     "DEFAULT_CALLBACKS",
     "EMA",
     "Attention",
+    "DropTokens",
     "Evaluation",
     "Freeze",
     "NextSteps",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 DEFAULT_CALLBACKS: dict[str, type[Callback]] = {
+    "drop_tokens": DropTokens,
     "summary": Summary,
     "evaluation": Evaluation,  # before all that read its metrics
     "throughput": Throughput,

@@ -51,6 +51,8 @@ class Seq2SeqData(LightningDataModule):
         eval_max_tokens: tokens of a batch in validation, test and generation; ``max_tokens`` by default.
         max_length: training pairs with more tokens on either side are dropped, and counted in the summary; null keeps
             all. Evaluation never drops a sentence.
+        reverse_source: read each source from its end, EOS still last (Sutskever et al., 2014, 3.3, arXiv:1409.3215);
+            null: as the checkpoint of ``tokenizers_from`` did, else false. Pictures of attention show sources as read.
         seed: of the order of the training pairs.
         num_workers: processes that gather batches ahead; 0 gathers them in the training process.
         cache_dir: folder of prepared data; $S2S_LIGHTNING_CACHE or else ~/.cache/s2s_lightning by default.
@@ -70,6 +72,7 @@ class Seq2SeqData(LightningDataModule):
         batch_size: int | None = None,
         eval_max_tokens: int | None = None,
         max_length: int | None = None,
+        reverse_source: bool | None = None,
         seed: int = 1,
         num_workers: int = 0,
         cache_dir: str | None = None,
@@ -89,6 +92,7 @@ class Seq2SeqData(LightningDataModule):
         self.budget = Budget(max_tokens, batch_size)
         self.eval_budget = Budget(eval_max_tokens or max_tokens, batch_size)
         self.max_length = max_length
+        self.reverse_source = reverse_source
         self.seed = seed
         self.num_workers = num_workers
         self.tokenizers_from = tokenizers_from
@@ -120,6 +124,8 @@ class Seq2SeqData(LightningDataModule):
         """Source and target tokenizer, trained when first asked for."""
         if self._tokenizers is None:
             self._tokenizers = self._first_tokenizers()
+            if self.reverse_source is not None:
+                self._tokenizers = self._tokenizers._replace(reverse_source=self.reverse_source)
         return self._tokenizers
 
     def _first_tokenizers(self) -> Tokenizers:
@@ -152,7 +158,8 @@ class Seq2SeqData(LightningDataModule):
 
     def _key(self, split: Split, *further: str) -> str:
         """What the ids of a split depend on."""
-        return digest(FORMAT, split, self.corpus.fingerprint(split), repr(self.tokenizers.state()), *further)
+        stored = self.tokenizers._replace(reverse_source=False)  # ids are turned round when they are gathered
+        return digest(FORMAT, split, self.corpus.fingerprint(split), repr(stored.state()), *further)
 
     def _write(self, split: Split, path: Path, *, sample: bool = False) -> None:
         pairs = progress(self.corpus.read(split), f"Preparing {split}", "pairs")
@@ -193,7 +200,7 @@ class Seq2SeqData(LightningDataModule):
 
     def _dataset(self, split: Split) -> PairDataset:
         store = self.store(split)
-        return PairDataset(store.src, store.tgt)
+        return PairDataset(store.src, store.tgt, self.tokenizers.reverse_source)
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         dataset = self._dataset(split)
@@ -222,7 +229,8 @@ class Seq2SeqData(LightningDataModule):
         tokenizers = (self.tokenizers.src, self.tokenizers.target)
         if not any(tokenizer.samples for tokenizer in tokenizers):
             return None
-        return EpochwiseDataset(self._root / "ids" / self._key("train", f"seed {self.seed}"))
+        path = self._root / "ids" / self._key("train", f"seed {self.seed}")
+        return EpochwiseDataset(path, self.tokenizers.reverse_source)
 
     def _read_epoch(self, epoch: int) -> tuple[Lengths, IntArray]:
         """Written by whoever comes first and kept: the tokenizer draws without a seed, so never the same again."""
@@ -284,7 +292,7 @@ class Seq2SeqData(LightningDataModule):
         if not texts:
             return
         src = Ragged.from_lists(self.tokenizers.src.encode(texts))
-        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)))
+        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)), self.tokenizers.reverse_source)
         yield from map(dataset.__getitem__, EvaluationSampler(dataset.lengths(), self.eval_budget))
 
     def summary(self) -> list[tuple[str, str]]:

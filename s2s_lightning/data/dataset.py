@@ -19,12 +19,14 @@ class PairDataset(Dataset[Batch]):
     Args:
         src: source ids without EOS.
         tgt: target ids without BOS and EOS.
+        reverse_source: read each source from its end; EOS stays the last.
     """
 
-    def __init__(self, src: Ragged, tgt: Ragged) -> None:
+    def __init__(self, src: Ragged, tgt: Ragged, reverse_source: bool = False) -> None:
         assert len(src.offsets) == len(tgt.offsets)
         self.src = src
         self.tgt = tgt
+        self.reverse_source = reverse_source
 
     def __len__(self) -> int:
         return len(self.src.offsets) - 1
@@ -35,6 +37,8 @@ class PairDataset(Dataset[Batch]):
 
     def __getitem__(self, item: BatchIndex) -> Batch:
         src, tgt_out = _close(self.src, item.indices), _close(self.tgt, item.indices)
+        if self.reverse_source:
+            src = _reversed(src)
         tgt_in = np.full_like(tgt_out, PAD)
         tgt_in[:, 0] = BOS
         tgt_in[:, 1:] = np.where(tgt_out[:, 1:] == PAD, PAD, tgt_out[:, :-1])
@@ -53,10 +57,12 @@ class EpochwiseDataset(Dataset[Batch]):
 
     Args:
         path: of the files, but for the number of the epoch.
+        reverse_source: read each source from its end; EOS stays the last.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reverse_source: bool = False) -> None:
         self._path = path
+        self.reverse_source = reverse_source
         self._open: tuple[int, PairDataset] | None = None
 
     def __len__(self) -> int:
@@ -73,7 +79,7 @@ class EpochwiseDataset(Dataset[Batch]):
         """The pairs of an epoch; the file of the last one asked for stays open."""
         if self._open is None or self._open[0] != epoch:
             store = Store(self.path(epoch))
-            self._open = epoch, PairDataset(store.src, store.tgt)
+            self._open = epoch, PairDataset(store.src, store.tgt, self.reverse_source)
         return self._open[1]
 
 
@@ -83,3 +89,10 @@ def _close(rows: Ragged, indices: IntArray) -> IntArray:
     matrix = rows.gather(indices, int(lengths.max()) + 1)
     matrix[np.arange(len(indices)), lengths] = EOS
     return matrix
+
+
+def _reversed(closed: IntArray) -> IntArray:
+    """The rows (B, S) with what stands before their EOS turned round."""
+    place = np.arange(closed.shape[1])
+    end = np.count_nonzero(closed != PAD, 1)[:, None] - 1  # of EOS
+    return np.take_along_axis(closed, np.where(place < end, end - 1 - place, place), 1)

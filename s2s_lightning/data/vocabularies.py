@@ -16,10 +16,11 @@ Side = Literal["src", "tgt", "both"]
 
 
 class Tokenizers(NamedTuple):
-    """``tgt`` is None when one vocabulary serves both sides."""
+    """``tgt`` is None when one vocabulary serves both sides; ``reverse_source``: sources are read from their end."""
 
     src: Tokenizer
     tgt: Tokenizer | None
+    reverse_source: bool = False
 
     @property
     def target(self) -> Tokenizer:
@@ -28,17 +29,19 @@ class Tokenizers(NamedTuple):
 
     def state(self) -> dict[str, Any]:
         """Strings alone, so that a checkpoint loads with ``weights_only=True``."""
-        return {"src": freeze(self.src), "tgt": None if self.tgt is None else freeze(self.tgt)}
+        tgt = None if self.tgt is None else freeze(self.tgt)
+        return {"src": freeze(self.src), "tgt": tgt, "reverse_source": self.reverse_source}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Tokenizers":
-        return cls(thaw(state["src"]), None if state["tgt"] is None else thaw(state["tgt"]))
+        tgt = None if state["tgt"] is None else thaw(state["tgt"])
+        return cls(thaw(state["src"]), tgt, state.get("reverse_source", False))
 
     def trained(self, corpus: Corpus, root: Path) -> "Tokenizers":
         """Both, trained on the training split, or read from the cache below ``root``."""
         if self.tgt is None:
-            return Tokenizers(_trained(self.src, corpus, "both", root), None)
-        return Tokenizers(_trained(self.src, corpus, "src", root), _trained(self.tgt, corpus, "tgt", root))
+            return self._replace(src=_trained(self.src, corpus, "both", root))
+        return self._replace(src=_trained(self.src, corpus, "src", root), tgt=_trained(self.tgt, corpus, "tgt", root))
 
 
 def _trained(tokenizer: Tokenizer, corpus: Corpus, side: Side, root: Path) -> Tokenizer:

@@ -4,5 +4,17 @@ from s2s_lightning.decoding.base import Decoding, Hypothesis
 from s2s_lightning.decoding.beam import Beam
 from s2s_lightning.decoding.greedy import Greedy
 from s2s_lightning.decoding.length_penalty import GNMT, Average, LengthPenalty, NoPenalty, Power
+from s2s_lightning.decoding.sampling import Sampling
 
-__all__ = ["GNMT", "Average", "Beam", "Decoding", "Greedy", "Hypothesis", "LengthPenalty", "NoPenalty", "Power"]
+__all__ = [
+    "GNMT",
+    "Average",
+    "Beam",
+    "Decoding",
+    "Greedy",
+    "Hypothesis",
+    "LengthPenalty",
+    "NoPenalty",
+    "Power",
+    "Sampling",
+]

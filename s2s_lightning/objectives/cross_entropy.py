@@ -3,8 +3,7 @@
 from s2s_lightning import PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
-from s2s_lightning.errors import UserError
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput
+from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing
 
 
 class LabelSmoothedCrossEntropy(Objective):
@@ -18,8 +17,7 @@ class LabelSmoothedCrossEntropy(Objective):
     """
 
     def __init__(self, label_smoothing: float = 0.1) -> None:
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"label_smoothing={label_smoothing}: it must be 0 or more and below 1")
+        check_label_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:

@@ -9,7 +9,7 @@ from torch import Tensor
 from s2s_lightning import EOS
 from s2s_lightning.architecture import Step
 from s2s_lightning.batch import Batch
-from s2s_lightning.decoding import Average, Beam, Decoding, Greedy, Hypothesis
+from s2s_lightning.decoding import Average, Beam, Decoding, Greedy, Hypothesis, Sampling
 from s2s_lightning.families.merged import MergedDecoder
 from s2s_lightning.module import Seq2SeqModule
 from tests.contract.conftest import TGT_VOCAB, batch_of, random_pairs
@@ -20,6 +20,7 @@ TIGHT = {"max_length_ratio": 1.0, "max_length_offset": 2}
 SEARCHES: dict[str, Decoding] = {
     "greedy": Greedy(**TIGHT),
     "beam": Beam(3, n_best=2, length_penalty=Average(), **TIGHT),
+    "sampling": Sampling(num_samples=3, **TIGHT),
 }
 PART_OF_A_SOFTMAX = {
     MergedDecoder: "one softmax over target and source; tests/families/test_merged.py has both parts make 1",

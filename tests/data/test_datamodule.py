@@ -138,6 +138,21 @@ def test_the_tokenizers_of_a_checkpoint_are_used_as_they_are(
     assert (second.src_vocab_size, second.tgt_vocab_size) == (first.src_vocab_size, first.tgt_vocab_size)
 
 
+def test_the_order_of_reading_travels_with_the_tokenizers_and_holds_for_raw_text(tmp_path: Path) -> None:
+    first = generated(tmp_path, reverse_source=True)
+    torch.save({"Seq2SeqData": first.state_dict()}, tmp_path / "a.ckpt")
+    second = generated(tmp_path, tokenizers_from=str(tmp_path / "a.ckpt"))
+    forward = generated(tmp_path, tokenizers_from=str(tmp_path / "a.ckpt"), reverse_source=False)
+    text = " ".join(first.tokenizers.src.decode([[5, 4, 6]])[0].split())
+    ours, theirs, right = (next(iter(data.encode_sources([text]))).src for data in (first, second, forward))
+    assert torch.equal(ours, theirs)
+    assert ours[0, :-1].tolist() == right[0, :-1].tolist()[::-1]
+    assert first.src_tokens(ours[0, :-1].tolist()) == text.split()[::-1]
+    reversed_batch, batch = next(iter(first.val_dataloader())), next(iter(forward.val_dataloader()))
+    assert torch.equal(reversed_batch.tgt_out, batch.tgt_out)
+    assert not torch.equal(reversed_batch.src, batch.src)
+
+
 def test_one_side_of_a_checkpoint_is_a_tokenizer(tmp_path: Path, checkpoint: tuple[str, Seq2SeqData]) -> None:
     path, first = checkpoint
     data = generated(tmp_path, tokenizer=FromCheckpoint(path, "tgt"), tgt_tokenizer=FromCheckpoint(path))

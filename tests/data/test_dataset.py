@@ -36,6 +36,16 @@ def test_empty_sentences_are_a_single_eos() -> None:
     assert batch.tgt_in.tolist() == [[BOS], [BOS]]
 
 
+def test_a_reversed_source_is_the_source_from_its_end_with_eos_still_last() -> None:
+    src, tgt = Ragged.from_lists([[5, 6, 7], [], [8], [9, 4]]), Ragged.from_lists([[5, 6]] * 4)
+    rows = BatchIndex(np.arange(4), 1.0)
+    batch, forward = PairDataset(src, tgt, reverse_source=True)[rows], PairDataset(src, tgt)[rows]
+    assert torch.equal(batch.src, padded([[7, 6, 5, EOS], [EOS], [8, EOS], [4, 9, EOS]]))
+    assert torch.equal(batch.src_padding, batch.src == PAD)
+    assert torch.equal(batch.tgt_in, forward.tgt_in)
+    assert torch.equal(batch.tgt_out, forward.tgt_out)
+
+
 def test_lengths_count_eos() -> None:
     dataset = PairDataset(Ragged.from_lists([[5, 6], []]), Ragged.from_lists([[5], [6, 7, 8]]))
     assert dataset.lengths().src.tolist() == [3, 1]

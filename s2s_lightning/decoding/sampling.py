@@ -1,0 +1,119 @@
+"""Ancestral sampling. R rows: the samples that have not ended. B sentences, K samples of each."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from s2s_lightning import EOS
+from s2s_lightning.architecture import Seq2Seq, repeat
+from s2s_lightning.decoding.base import Hypothesis
+from s2s_lightning.decoding.limits import LengthLimited, Limits
+from s2s_lightning.decoding.one_by_one import Chosen, Rows, one_by_one
+from s2s_lightning.errors import UserError, check_at_least
+
+Noise = Callable[[Rows], Tensor]
+"""(R,) numbers from 0 to below 1 for the next token of each row."""
+
+
+class Sampling(LengthLimited):
+    """Ancestral sampling: each token is drawn from softmax(log p / temperature), PAD and BOS left out.
+
+    The noise of a token is a function of (seed, source, sample, step): a sentence is sampled alike alone and in any
+    batch, and twice the same when it occurs twice. The samples of a sentence are independent, so that one may occur
+    several times; they are sorted by ``log_prob``, which is the model's own whatever the temperature, and ``score``.
+
+    Args:
+        temperature: above 0; below 1 prefers what is probable.
+        num_samples: outputs a sentence.
+        seed: another seed, other samples.
+        length: how long an output may be.
+
+    Raises:
+        UserError: no sample at all, or a temperature that is not above 0.
+    """
+
+    def __init__(self, *, temperature: float = 1.0, num_samples: int = 1, seed: int = 1, **length: Any) -> None:
+        super().__init__(**length)
+        check_at_least(1, num_samples=num_samples)
+        check_temperature(temperature)
+        self.temperature = temperature
+        self.num_samples = num_samples
+        self.seed = seed
+
+    @torch.no_grad()
+    def __call__(self, model: Seq2Seq, src: Tensor, src_padding: Tensor) -> list[list[Hypothesis]]:
+        keys = _keys(src, src_padding, self.seed, self.num_samples)
+        limits = Limits(*(x.repeat_interleave(self.num_samples) for x in self.limits(src_padding)))
+        state = repeat(model.start(src, src_padding), self.num_samples)
+
+        def noise(rows: Rows) -> Tensor:
+            return _uniform(keys[rows.place] + rows.tokens.shape[1])
+
+        choose = Ancestral(noise, self.temperature)
+        flat = [found for (found,) in one_by_one(model, state, limits, choose)]
+        groups = [flat[start : start + self.num_samples] for start in range(0, len(flat), self.num_samples)]
+        return [sorted(group, key=lambda hypothesis: -hypothesis.log_prob) for group in groups]
+
+
+def check_temperature(temperature: float) -> None:
+    """Raises UserError unless it is above 0."""
+    if not temperature > 0:
+        raise UserError(f"temperature={temperature}: it must be above 0; for the limit at 0 use Greedy")
+
+
+class Ancestral:
+    """Draws a token for each row by the inverse of the cumulative distribution, which needs one number a row.
+
+    Args:
+        noise: where the numbers come from.
+        temperature: above 0.
+    """
+
+    def __init__(self, noise: Noise, temperature: float = 1.0) -> None:
+        self.noise = noise
+        self.temperature = temperature
+
+    def __call__(self, log_probs: Tensor, rows: Rows) -> Chosen:
+        allowed = log_probs[:, EOS:] / self.temperature
+        allowed[:, 0].masked_fill_(~rows.may_end(), -torch.inf)
+        token = EOS + draw(allowed, self.noise(rows))
+        return Chosen(token, log_probs.gather(1, token.unsqueeze(1)).squeeze(1))
+
+
+def draw(scores: Tensor, noise: Tensor) -> Tensor:
+    """(R,) indices into the last dimension of scores (R, V), each with its softmax's probability.
+
+    Cumulated in float64: in float32 the probabilities of a large vocabulary's tail would be rounding errors.
+    """
+    cumulative = scores.double().softmax(-1).cumsum(-1)
+    bound = cumulative[:, -1:] * noise.double().unsqueeze(1)
+    return torch.searchsorted(cumulative, bound, right=True).squeeze(1).clamp(max=scores.shape[1] - 1)
+
+
+def _keys(src: Tensor, src_padding: Tensor, seed: int, num_samples: int) -> Tensor:
+    """(B * K,) int64, a hash of each (seed, real source ids, sample)."""
+    key = _mix(torch.full_like(src[:, 0], seed))
+    for ids, padding in zip(src.unbind(1), src_padding.unbind(1), strict=True):
+        key = key.where(padding, _mix(key + ids + 1))
+    sample = torch.arange(num_samples, device=src.device)
+    return _mix(key.unsqueeze(1) + sample).flatten()
+
+
+def _mix(x: Tensor) -> Tensor:
+    """SplitMix64 (Steele et al., 2014): int64 -> int64, each bit of which depends on all bits of x."""
+    x = x + -0x61C8864680B583EB
+    x = (x ^ _shifted(x, 30)) * -0x40A7B892E31B1A47
+    x = (x ^ _shifted(x, 27)) * -0x6B2FB644ECCEEE15
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """To the right, zeros coming in."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _uniform(key: Tensor) -> Tensor:
+    """From 0 to below 1, float64, of the 53 upper bits of each key's hash."""
+    return _shifted(_mix(key), 11).double() * 2.0**-53
