@@ -35,8 +35,10 @@ class Greedy(LengthLimited):
     """The most probable token at each step; ``score`` is ``log_prob``."""
 
     @torch.no_grad()
-    def __call__(self, model: Seq2Seq, src: Tensor, src_padding: Tensor) -> list[list[Hypothesis]]:
-        state = model.start(src, src_padding)
+    def __call__(
+        self, model: Seq2Seq, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None
+    ) -> list[list[Hypothesis]]:
+        state = model.start(src, src_padding, src_copy)
         rows = _begin(self.limits(src_padding))
         ended: list[Ended] = []
         while len(rows.place) > 0:
