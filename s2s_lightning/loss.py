@@ -51,9 +51,7 @@ def linear_cross_entropy(
         chunk: tokens whose logits exist at a time; by default a few MiB of them on a CPU, more elsewhere.
     """
     rows, ids = hidden.reshape(-1, hidden.shape[-1]), target.reshape(-1)
-    return _cross_entropy(
-        rows, weight, bias, None, None, ids, label_smoothing, chunk=chunk or _chunk(rows, weight)
-    )
+    return _cross_entropy(rows, weight, bias, None, None, ids, label_smoothing, chunk=chunk or _chunk(rows, weight))
 
 
 def mixture_cross_entropy(

@@ -10,11 +10,13 @@ from lightning.pytorch import LightningDataModule
 from torch.cuda import is_available
 from torch.utils.data import DataLoader, Sampler, Subset
 
+from s2s_lightning import UNK
 from s2s_lightning.batch import Batch
 from s2s_lightning.data.bucketing import BatchIndex, BucketSampler, Budget, EvaluationSampler, Lengths
 from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
+from s2s_lightning.data.copying import Copier
 from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
-from s2s_lightning.data.dataset import PairDataset
+from s2s_lightning.data.dataset import Copies, PairDataset
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store, write_evaluation, write_training
@@ -46,11 +48,15 @@ class Seq2SeqData(LightningDataModule):
             all. Evaluation never drops a sentence.
         seed: of the order of the training pairs.
         num_workers: processes that gather batches ahead; 0 gathers them in the training process.
+        copy: prepare words that the target vocabulary has not to be copied from the source, by a model that does so: a
+            target word that stands in its source is its place there instead of UNK. It needs tokenizers of symbols:
+            Word, Pretokenized or Characters.
         cache_dir: folder of prepared data; $S2S_LIGHTNING_CACHE or else ~/.cache/s2s_lightning by default.
         tokenizers_from: checkpoint whose tokenizers are used instead of training any.
 
     Raises:
-        UserError: ``tokenizers_from`` together with a tokenizer, a size below 1, or workers below 0.
+        UserError: ``tokenizers_from`` together with a tokenizer, a size below 1, or workers below 0; later, ``copy``
+            with a tokenizer that has no symbols.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Seq2SeqData(LightningDataModule):
         max_length: int | None = None,
         seed: int = 1,
         num_workers: int = 0,
+        copy: bool = False,
         cache_dir: str | None = None,
         tokenizers_from: str | None = None,
     ) -> None:
@@ -84,6 +91,7 @@ class Seq2SeqData(LightningDataModule):
         self.max_length = max_length
         self.seed = seed
         self.num_workers = num_workers
+        self.copy = copy
         self.tokenizers_from = tokenizers_from
         self._requested = (tokenizer, tgt_tokenizer)
         self._root = cache_root(cache_dir)
@@ -138,7 +146,8 @@ class Seq2SeqData(LightningDataModule):
         name = type(self.corpus).__name__
         if not self.corpus.has(split):
             raise UserError(f"{name} has no {split} split, and this needs it; give one by --data.corpus")
-        key = digest(FORMAT, split, self.corpus.fingerprint(split), repr(self.tokenizers.state()))
+        copying = ["copy"] if self.copy else []
+        key = digest(FORMAT, split, self.corpus.fingerprint(split), repr(self.tokenizers.state()), *copying)
         store = Store(cached(self._root / "ids" / f"{key}.arrow", partial(self._write, split)))
         if store.info.pairs == 0:
             raise UserError(f"the {split} split of {name} is empty; it must have one pair at least")
@@ -147,7 +156,19 @@ class Seq2SeqData(LightningDataModule):
     def _write(self, split: Split, path: Path) -> None:
         pairs = progress(self.corpus.read(split), f"Preparing {split}", "pairs")
         write = write_training if split == "train" else write_evaluation
-        write(pairs, self.tokenizers.src, self.tokenizers.target, path)
+        write(pairs, self.tokenizers, self._copier(), path)
+
+    def _copier(self) -> Copier | None:
+        if not self.copy:
+            return None
+        copier = Copier.of(self.tokenizers)
+        if copier is None:
+            names = " and ".join(type(x).__name__ for x in self.tokenizers if x is not None and x.symbols() is None)
+            raise UserError(
+                f"copy=true needs tokenizers whose ids are words or characters, but {names} cuts pieces: "
+                "take Word, Pretokenized or Characters, or set copy to false"
+            )
+        return copier
 
     def has(self, split: Split) -> bool:
         """Whether the corpus has the split."""
@@ -183,7 +204,10 @@ class Seq2SeqData(LightningDataModule):
 
     def _dataset(self, split: Split) -> PairDataset:
         store = self.store(split)
-        return PairDataset(store.src, store.tgt)
+        return PairDataset(store.src, store.tgt, self._copies(store.copy))
+
+    def _copies(self, rows: Ragged | None) -> Copies | None:
+        return None if rows is None else Copies(rows, self.tokenizers.target.vocab_size)
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         dataset = self._dataset(split)
@@ -241,24 +265,40 @@ class Seq2SeqData(LightningDataModule):
         """The right answers of items of an evaluation split."""
         return self.store(split).references(indices)
 
-    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each row of target ids."""
-        return self.tokenizers.target.decode(ids)
+    def decode(self, ids: Sequence[Sequence[int]], sources: Sequence[str] | None = None) -> list[str]:
+        """The text of each row of target ids.
+
+        Args:
+            ids: from the size of the vocabulary on they are places in the source.
+            sources: the text of each row's source; without it, and with tokenizers that have no symbols, a place is
+                UNK.
+        """
+        target = self.tokenizers.target
+        if all(i < target.vocab_size for row in ids for i in row):
+            return target.decode(ids)
+        copier = Copier.of(self.tokenizers)
+        if copier is None or sources is None:
+            return target.decode([[i if i < target.vocab_size else UNK for i in row] for row in ids])
+        return copier.decode(ids, sources)
 
     def src_tokens(self, ids: Sequence[int]) -> list[str]:
         """Each source id as a printable piece."""
         return self.tokenizers.src.tokens(ids)
 
-    def tgt_tokens(self, ids: Sequence[int]) -> list[str]:
-        """Each target id as a printable piece."""
-        return self.tokenizers.target.tokens(ids)
+    def tgt_tokens(self, ids: Sequence[int], source: str) -> list[str]:
+        """Each target id as a printable piece, or as the word of the source that it is the place of."""
+        size = self.tokenizers.target.vocab_size
+        pieces = self.tokenizers.target.tokens([i if i < size else UNK for i in ids])
+        return [piece if i < size else self.decode([[i]], [source])[0] for i, piece in zip(ids, pieces, strict=True)]
 
     def encode_sources(self, texts: Sequence[str]) -> Iterator[Batch]:
         """Batches of raw text for generation, longest first: ``rows`` are places in ``texts``, targets are empty."""
         if not texts:
             return
         src = Ragged.from_lists(self.tokenizers.src.encode(texts))
-        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)))
+        copier = self._copier()
+        copies = copier and self._copies(Ragged.from_lists(copier.encode_sources(texts)))
+        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)), copies)
         yield from map(dataset.__getitem__, EvaluationSampler(dataset.lengths(), self.eval_budget))
 
     def summary(self) -> list[tuple[str, str]]:
@@ -269,7 +309,9 @@ class Seq2SeqData(LightningDataModule):
             rows.append((f"{split} pairs", f"{info.pairs:,}"))
             rows.append((f"{split} tokens, src + tgt", f"{info.src_tokens:,} + {info.tgt_tokens:,}"))
             if info.src_unknown or info.tgt_unknown:
-                rows.append((f"{split} unknown tokens, src + tgt", f"{info.src_unknown:,} + {info.tgt_unknown:,}"))
+                copyable = f" ({info.copyable:,} of them stand in the source)" if self.copy else ""
+                unknown = f"{info.src_unknown:,} + {info.tgt_unknown:,}{copyable}"
+                rows.append((f"{split} unknown tokens, src + tgt", unknown))
         rows.append(("vocabulary, src + tgt", self._vocabulary_sizes()))
         return rows + (self._training_summary() if self.corpus.has("train") else [])
 
@@ -295,7 +337,7 @@ class Seq2SeqData(LightningDataModule):
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        return {"tokenizers": self.tokenizers.state()}
+        return {"tokenizers": self.tokenizers.state(), "copy": self.copy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the tokenizers of a checkpoint; ids made by others are forgotten."""

@@ -1,13 +1,22 @@
 """From a list of rows to a padded batch, with numpy on flat arrays."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from s2s_lightning import BOS, EOS, PAD
+from s2s_lightning import BOS, EOS, PAD, UNK
 from s2s_lightning.batch import Batch
 from s2s_lightning.data.bucketing import BatchIndex, Lengths
 from s2s_lightning.data.ragged import IntArray, Ragged
+
+
+class Copies(NamedTuple):
+    """What copying emits, as in ``Batch.src_copy`` without EOS; ids from ``vocab_size`` on are places in the source."""
+
+    rows: Ragged
+    vocab_size: int
 
 
 class PairDataset(Dataset[Batch]):
@@ -15,13 +24,15 @@ class PairDataset(Dataset[Batch]):
 
     Args:
         src: source ids without EOS.
-        tgt: target ids without BOS and EOS.
+        tgt: target ids without BOS and EOS; with places in the source where ``copies`` are given.
+        copies: of each source token, for networks that copy.
     """
 
-    def __init__(self, src: Ragged, tgt: Ragged) -> None:
+    def __init__(self, src: Ragged, tgt: Ragged, copies: Copies | None = None) -> None:
         assert len(src.offsets) == len(tgt.offsets)
         self.src = src
         self.tgt = tgt
+        self.copies = copies
 
     def __len__(self) -> int:
         return len(self.src.offsets) - 1
@@ -35,6 +46,10 @@ class PairDataset(Dataset[Batch]):
         tgt_in = np.full_like(tgt_out, PAD)
         tgt_in[:, 0] = BOS
         tgt_in[:, 1:] = np.where(tgt_out[:, 1:] == PAD, PAD, tgt_out[:, :-1])
+        src_copy = None
+        if self.copies is not None:
+            tgt_in[tgt_in >= self.copies.vocab_size] = UNK
+            src_copy = torch.from_numpy(_close(self.copies.rows, item.indices))
         return Batch(
             src=torch.from_numpy(src),
             src_padding=torch.from_numpy(src == PAD),
@@ -42,6 +57,7 @@ class PairDataset(Dataset[Batch]):
             tgt_out=torch.from_numpy(tgt_out),
             divisor=torch.tensor(item.divisor, dtype=torch.float32),
             rows=torch.from_numpy(item.indices.astype(np.int64)),
+            src_copy=src_copy,
         )
 
 

@@ -33,9 +33,9 @@ from s2s_lightning.nn.recurrence import Recurrence
 class PointerGenerator(Readout):
     """P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a_i (See et al., 2017, eq. 9, arXiv:1704.04368).
 
-    P_vocab = softmax(W h + b), p_gen = sigmoid(gate), a the mean attention over the decoder's layers and heads. Ids from V
-    on are words that no vocabulary has: V + i is the source's at position i, where it stands first. The source ends in
-    EOS, so that ending may be copied too.
+    P_vocab = softmax(W h + b), p_gen = sigmoid(gate), a the mean attention over the decoder's layers and heads. Ids from
+    V on are words that no vocabulary has: V + i is the source's at position i, where it stands first. The source ends
+    in EOS, so that ending may be copied too.
 
     Smoothing is that of P_vocab (``mixture_cross_entropy``): a copy has no vocabulary to be smoothed over.
 
@@ -83,13 +83,11 @@ class PointerGenerator(Readout):
         log_gen, log_copy, attention = mixture(output)
         mass = (attention * (src.unsqueeze(1) == target.unsqueeze(2))).sum(-1)
         log_rest = log_copy + log(mass)
-        return mixture_cross_entropy(
-            output.hidden, self.weight, self.bias, log_gen, log_rest, target, label_smoothing
-        )
+        return mixture_cross_entropy(output.hidden, self.weight, self.bias, log_gen, log_rest, target, label_smoothing)
 
 
 def mixture(output: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
-    """log p_gen (B, T), log(1 - p_gen) (B, T) and what is pointed at (B, T, S), in float32 at least."""
+    """The logarithms of p_gen and 1 - p_gen (B, T), and what is pointed at (B, T, S), in float32 at least."""
     assert output.attention is not None
     assert output.gate is not None
     attention = output.attention.mean((1, 2))
@@ -170,7 +168,7 @@ class Pointer(Seq2SeqModule):
     Card:
         year: 2017
         idea: each word is generated, or copied from where attention looks; a coverage vector says where it has looked.
-        equation: `P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a_i`, `e_ti = v . tanh(W s_t + U h_i + w c_ti)`
+        equation: `P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a_i`, `e_t = v . tanh(W s_t + U h + w c_t)`
         training: O(T D^2 + T S A), T steps in a row in the attention alone
         decoding: O(D^2 + S A), constant memory beside the source
         use: names, numbers and rare words that must be taken from the source; summarisation.

@@ -156,6 +156,7 @@ class CoverageAttention(nn.Module):
             keys: (B, S, A).
             padding: (B, S), True at padding.
             coverage: (B, S), the sum of all weights before.
+
         Returns:
             weights (B, T, S), 0 at padding, and the coverage after them.
         """
