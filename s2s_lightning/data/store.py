@@ -105,8 +105,10 @@ def _write(
     path: Path,
 ) -> None:
     with ExitStack() as stack:
-        src = _Side(tokenizers.src.vocab_size, path.parent, stack)
-        tgt, copy = (_Side(tokenizers.target.vocab_size, path.parent, stack, wide=copier is not None) for _ in range(2))
+        files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in range(6)]
+        src = _Side(tokenizers.src.vocab_size, *files[:2])
+        size, wide = tokenizers.target.vocab_size, copier is not None
+        tgt, copy = _Side(size, *files[2:4], wide=wide), _Side(size, *files[4:], wide=wide)
         for chunk in chunks(pairs, CHUNK):
             sources, targets = zip(*chunk, strict=True)
             src.write(tokenizers.src.encode(sources))
@@ -126,12 +128,12 @@ def _write(
 class _Side:
     """A column of ids on its way to disk; ``wide`` if there may be ids above the vocabulary."""
 
-    def __init__(self, vocab_size: int, folder: Path, stack: ExitStack, *, wide: bool = False) -> None:
+    def __init__(self, vocab_size: int, values: IO[bytes], offsets: IO[bytes], *, wide: bool = False) -> None:
         self.vocab_size = vocab_size
         self.dtype = np.dtype(np.uint16 if vocab_size <= 2**16 and not wide else np.uint32)
         self.rows = self.tokens = self.unknown = self.wide = 0
-        self._values = stack.enter_context(TemporaryFile(dir=folder))
-        self._offsets = stack.enter_context(TemporaryFile(dir=folder))
+        self._values = values
+        self._offsets = offsets
         self._offsets.write(np.zeros(1, np.int64).tobytes())
 
     def write(self, rows: Sequence[Sequence[int]]) -> None:

@@ -33,9 +33,9 @@ from s2s_lightning.nn.recurrence import Recurrence
 class PointerGenerator(Readout):
     """P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a_i (See et al., 2017, eq. 9, arXiv:1704.04368).
 
-    P_vocab = softmax(W h + b), p_gen = sigmoid(gate), a the mean attention over the decoder's layers and heads. Ids from
-    V on are words that no vocabulary has: V + i is the source's at position i, where it stands first. The source ends
-    in EOS, so that ending may be copied too.
+    P_vocab = softmax(W h + b), p_gen = sigmoid(gate), a is the mean attention over the decoder's layers and heads. Ids
+    from V on are words that no vocabulary has: V + i is the source's at position i, where it stands first. The source
+    ends in EOS, so that ending may be copied too.
 
     Smoothing is that of P_vocab (``mixture_cross_entropy``): a copy has no vocabulary to be smoothed over.
 
