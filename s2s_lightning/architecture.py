@@ -70,11 +70,19 @@ class DecoderOutput(NamedTuple):
         state: to go on after this piece.
         attention: (B, layers, heads, T, S) over source positions, 0 on padding; None when not asked for, or when the
             architecture has none.
+        gate: (B, T), the logit of the probability to generate and not to copy, of decoders made for copying.
     """
 
     hidden: Tensor
     state: State
     attention: Tensor | None = None
+    gate: Tensor | None = None
+
+    def span(self, positions: slice) -> "DecoderOutput":
+        """What was said at some target positions; the state stays that after the last of all."""
+        attention = None if self.attention is None else self.attention[..., positions, :]
+        gate = None if self.gate is None else self.gate[:, positions]
+        return DecoderOutput(self.hidden[:, positions], self.state, attention, gate)
 
 
 class Encoder(nn.Module, ABC):
@@ -114,7 +122,7 @@ class Readout(nn.Module, ABC):
     """From hidden states to scores over the target vocabulary.
 
     ``normalised`` says that the scores are log-probabilities already; ``needs_attention`` that the decoder must return
-    its attention (copying readouts do).
+    its attention: the readout copies, and id V + i is the source's word at position i.
     """
 
     normalised = False
@@ -122,11 +130,28 @@ class Readout(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, output: DecoderOutput, src: Tensor) -> Tensor:
-        """Scores (B, T, V); src (B, S) are the source ids, for readouts that copy."""
+        """Scores (B, T, V), or (B, T, V + S) of a readout that copies; src (B, S) is what ``source`` made."""
 
     @abstractmethod
     def cross_entropy(self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float) -> CrossEntropy:
         """Sums over the real tokens of target (B, T), PAD ignored, without making all the scores at once."""
+
+    def source(self, src: Tensor, src_copy: Tensor | None) -> Tensor:
+        """What the readout reads as the source (B, S): its own ids, or what is copied.
+
+        Raises:
+            UserError: there are ids to copy, but the readout does not.
+        """
+        if src_copy is not None:
+            raise UserError(
+                f"data.copy=true prepares words to be copied, but {type(self).__name__} does not copy: "
+                "leave it out, or take a model that does, such as Pointer"
+            )
+        return src
+
+    def known(self, ids: Tensor) -> Tensor:
+        """Target ids as the embedding has them: a copied word is UNK there."""
+        return ids
 
 
 class LinearReadout(Readout):
@@ -147,7 +172,10 @@ class LinearReadout(Readout):
 
 
 class Step(NamedTuple):
-    """One call of the model by a search: log_probs (B, T, V), the state to go on, attention if asked for."""
+    """One call of the model by a search: log_probs (B, T, V), the state to go on, attention if asked for.
+
+    V counts the source's positions too where the readout copies.
+    """
 
     log_probs: Tensor
     state: State
@@ -182,24 +210,34 @@ class Seq2Seq(nn.Module):
         """V of the target side."""
         return cast(nn.Embedding, self.tgt_embedding).num_embeddings
 
-    def start(self, src: Tensor, src_padding: Tensor) -> State:
-        """Read the source: src (B, S), src_padding (B, S)."""
+    def start(self, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None) -> State:
+        """Read the source: src, src_padding and src_copy (B, S) as in ``Batch``."""
         memory = self.encoder(self.src_dropout(src, self.src_embedding), src_padding)
         state = self.decoder.start(memory)
-        return State((state.context, src), state.carry)
+        return State((state.context, self.readout.source(src, src_copy)), state.carry)
 
     def forward(self, tgt_in: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         """The decoder on ids: tgt_in (B, T), any piece of the target."""
         context, src = state.context
         need_weights = need_weights or self.readout.needs_attention
-        y = self.tgt_dropout(tgt_in, self.tgt_embedding)
+        y = self.tgt_dropout(self.readout.known(tgt_in), self.tgt_embedding)
         output: DecoderOutput = self.decoder(y, State(context, state.carry), need_weights)
         return output._replace(state=State((output.state.context, src), output.state.carry))
 
     def teacher_force(self, batch: Batch, need_weights: bool = False) -> DecoderOutput:
         """The whole reference in one call."""
-        output: DecoderOutput = self(batch.tgt_in, self.start(batch.src, batch.src_padding), need_weights)
+        state = self.start(batch.src, batch.src_padding, batch.src_copy)
+        output: DecoderOutput = self(batch.tgt_in, state, need_weights)
         return output
+
+    def scores(self, output: DecoderOutput) -> Tensor:
+        """(B, T, V) of the readout, as it gives them."""
+        scores: Tensor = self.readout(output, output.state.context[1])
+        return scores
+
+    def cross_entropy(self, output: DecoderOutput, target: Tensor, label_smoothing: float) -> CrossEntropy:
+        """Sums over the real tokens of target (B, T)."""
+        return self.readout.cross_entropy(output, output.state.context[1], target, label_smoothing)
 
     def step(self, tokens: Tensor, state: State, need_weights: bool = False) -> Step:
         """Log-probabilities (B, T, V) of what follows each of tokens (B, T), in float32 at least."""
@@ -208,7 +246,7 @@ class Seq2Seq(nn.Module):
 
     def log_probs(self, output: DecoderOutput) -> Tensor:
         """(B, T, V) from what the decoder said."""
-        scores: Tensor = self.readout(output, output.state.context[1])
+        scores = self.scores(output)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         return scores if self.readout.normalised else scores.log_softmax(-1)
 
@@ -242,14 +280,16 @@ def assemble(
     d_embedding: int,
     tie_embeddings: Tie,
     embedding_std: float | None = None,
+    readout: Callable[[Tensor], Readout] = LinearReadout,
 ) -> Seq2Seq:
-    """Put embeddings and a linear readout around an encoder and a decoder.
+    """Put embeddings and a readout around an encoder and a decoder.
 
     Args:
         tgt_vocab_size: None with a joint vocabulary, which then serves both sides.
         d_embedding: E of both sides; it must equal the decoder's ``d_out`` when the readout is tied.
         embedding_std: of what the embeddings give at first, E^-0.5 by default. A matrix that the readout shares begins
             with E^-0.5, as logits need, and what it gives is scaled (by E^0.5 in Vaswani et al., 2017, 3.4).
+        readout: of the matrix (V, D) that makes logits.
 
     Raises:
         UserError: a tied readout whose width is not that of the embedding.
@@ -267,8 +307,7 @@ def assemble(
     joint = tgt_vocab_size is None and tie_embeddings == "all"
     src = tgt if joint else free(src_vocab_size)
     own = nn.Parameter(torch.randn(tgt.num_embeddings, decoder.d_out) * decoder.d_out**-0.5)
-    readout = LinearReadout(own if tie_embeddings == "none" else tgt.weight)
-    return Seq2Seq(src, encoder, tgt, decoder, readout)
+    return Seq2Seq(src, encoder, tgt, decoder, readout(own if tie_embeddings == "none" else tgt.weight))
 
 
 def tree_map(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:

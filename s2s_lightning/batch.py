@@ -16,6 +16,9 @@ class Batch(NamedTuple):
         divisor: () float32, what the loss is divided by: the real target tokens of the whole effective batch, over
             all ranks and accumulated micro-batches. The sampler knows it beforehand.
         rows: (B,) int64, where each pair stands in the split: how the text layer finds its references again.
+        src_copy: what copying a source token emits (B, S), int64: its target id, or V + the first position of its word
+            in the row when the target vocabulary, of V ids, has it not. None where ``data.copy`` is off. Where it is
+            on, ``tgt_out`` has such ids too, and ``tgt_in`` UNK in their place.
     """
 
     src: Tensor
@@ -24,3 +27,4 @@ class Batch(NamedTuple):
     tgt_out: Tensor
     divisor: Tensor
     rows: Tensor
+    src_copy: Tensor | None = None

@@ -11,7 +11,7 @@ import jsonargparse
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.architecture import Seq2Seq, tree_map
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY, Config
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.tokenizers import freeze
@@ -76,9 +76,9 @@ class Trained:
         decoding = decoding or self.module.decoding
         found: list[list[Output]] = [[] for _ in texts]
         for batch in self.data.encode_sources(texts):
-            index, src, padding = (x.to(self.module.device) for x in (batch.rows, batch.src, batch.src_padding))
-            for i, hypotheses in zip(index.tolist(), decoding(self.module.model, src, padding), strict=True):
-                words = self.data.decode([h.tokens for h in hypotheses])
+            source = tree_map(lambda x: x.to(self.module.device), (batch.src, batch.src_padding, batch.src_copy))
+            for i, hypotheses in zip(batch.rows.tolist(), decoding(self.module.model, *source), strict=True):
+                words = self.data.decode([h.tokens for h in hypotheses], [texts[i]] * len(hypotheses))
                 found[i] = [Output(w, h.log_prob, h.score) for w, h in zip(words, hypotheses, strict=True)]
         return found
 
@@ -99,7 +99,10 @@ def load(path: str | Path, device: str | torch.device = "cpu", max_tokens: int =
     config = stored_config(checkpoint)
     if "decoding" in config:
         module.decoding = instantiate(config["decoding"], Decoding)
-    return Trained(module.to(device), Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens), config)
+    parts = (part for part in checkpoint.values() if isinstance(part, dict) and "tokenizers" in part)
+    copy = any(part.get("copy") for part in parts)
+    data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
+    return Trained(module.to(device), data, config)
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class Seq2SeqModule(LightningModule):
         return {"index": batch.rows, "hypotheses": self.generate(batch)}
 
     def generate(self, batch: Batch) -> list[list[Hypothesis]]:
-        """The n best of each sentence, best first; only ``src`` and ``src_padding`` are read."""
-        return self.decoding(self.model, batch.src, batch.src_padding)
+        """The n best of each sentence, best first; only the source is read."""
+        return self.decoding(self.model, batch.src, batch.src_padding, batch.src_copy)
 
     def token_scores(self, batch: Batch, piece: int = 16) -> dict[str, Tensor]:
         """Of each sentence (B,): ``nll`` in nats, ``correct`` tokens by argmax, real ``tokens``.
@@ -68,9 +68,7 @@ class Seq2SeqModule(LightningModule):
         nll, correct = [], []
         for start in range(0, batch.tgt_out.shape[1], piece):
             span = slice(start, start + piece)
-            attention = None if output.attention is None else output.attention[..., span, :]
-            part = output._replace(hidden=output.hidden[:, span], attention=attention)
-            log_probs, target = self.model.log_probs(part), batch.tgt_out[:, span]
+            log_probs, target = self.model.log_probs(output.span(span)), batch.tgt_out[:, span]
             nll.append(-log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1))
             correct.append(log_probs.argmax(-1) == target)
         real = batch.tgt_out != PAD

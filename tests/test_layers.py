@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "decoding": {"decoding", "architecture"},
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
     "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules"},
-    "families": {"families", "architecture", "nn", "module"},
+    "families": {"families", "architecture", "loss", "nn", "module"},
     "data": {"data", "batch"},
 }
 TORCH_ALONE = {"nn", "loss", "schedules", "architecture", "decoding", "objectives", "families"}

@@ -145,13 +145,14 @@ class ToyData(LightningDataModule):
     def references(self, split: str, indices: Sequence[int]) -> list[tuple[str, ...]]:
         return [(" ".join(self.words[index]),) for index in indices]
 
-    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+    def decode(self, ids: Sequence[Sequence[int]], sources: Sequence[str] | None = None) -> list[str]:
         return [decode(row) for row in ids]
 
     def src_tokens(self, ids: Sequence[int]) -> list[str]:
         return decode(ids).split()
 
-    tgt_tokens = src_tokens
+    def tgt_tokens(self, ids: Sequence[int], source: str) -> list[str]:
+        return decode(ids).split()
 
     def summary(self) -> list[tuple[str, str]]:
         return [("training pairs", f"{len(self.train)}")]

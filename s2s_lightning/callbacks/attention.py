@@ -126,5 +126,6 @@ def panel(data: TextLayer, row: Alignment, weights: Tensor) -> Any:
     """What to draw of a sentence."""
     from s2s_lightning.callbacks.drawing import Panel
 
-    tgt = [*data.tgt_tokens(row.hypothesis), END][: len(weights)]
+    (source,) = data.sources("val", [row.index])
+    tgt = [*data.tgt_tokens(row.hypothesis, source), END][: len(weights)]
     return Panel(f"validation {row.index}", [*data.src_tokens(row.src[:-1]), END], tgt, weights.numpy())

@@ -54,9 +54,9 @@ class Evaluation(Gathering[Scored]):
         return [Scored(index, best[0].tokens, nll, correct, tokens) for index, nll, correct, tokens, best in rows]
 
     def report(self, trainer: Trainer, pl_module: LightningModule, split: Split, rows: list[Scored]) -> None:
-        data = texts(trainer)
-        hypotheses = data.decode([row.hypothesis for row in rows])
-        references = data.references(split, [row.index for row in rows])
+        data, indices = texts(trainer), [row.index for row in rows]
+        hypotheses = data.decode([row.hypothesis for row in rows], data.sources(split, indices))
+        references = data.references(split, indices)
         scores = {**teacher_forced_scores(rows), **corpus_scores(hypotheses, references, self.metrics)}
         # float64 on the CPU: float32 would lose digits, and a device would have to be waited for.
         values = {f"{split}/{name}": torch.tensor(s.value, dtype=torch.float64) for name, s in scores.items()}

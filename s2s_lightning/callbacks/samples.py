@@ -42,13 +42,9 @@ class Samples(Gathering[Output]):
 def describe(trainer: Trainer, split: Split, rows: list[Output]) -> list[Sample]:
     """The texts behind the ids."""
     data, indices = texts(trainer), [row.index for row in rows]
-    columns = zip(
-        rows,
-        data.sources(split, indices),
-        data.references(split, indices),
-        data.decode([row.hypothesis.tokens for row in rows]),
-        strict=True,
-    )
+    sources = data.sources(split, indices)
+    hypotheses = data.decode([row.hypothesis.tokens for row in rows], sources)
+    columns = zip(rows, sources, data.references(split, indices), hypotheses, strict=True)
     return [
         {
             "index": row.index,

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch.cuda import is_available
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
+from s2s_lightning import UNK
 from s2s_lightning.batch import Batch
 from s2s_lightning.data.bucketing import (
     BatchIndex,
@@ -20,8 +21,9 @@ from s2s_lightning.data.bucketing import (
     Lengths,
 )
 from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
+from s2s_lightning.data.copying import Copier
 from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
-from s2s_lightning.data.dataset import EpochwiseDataset, PairDataset
+from s2s_lightning.data.dataset import Copies, EpochwiseDataset, PairDataset
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store, write_evaluation, write_training
@@ -55,11 +57,15 @@ class Seq2SeqData(LightningDataModule):
             null: as the checkpoint of ``tokenizers_from`` did, else false. Pictures of attention show sources as read.
         seed: of the order of the training pairs.
         num_workers: processes that gather batches ahead; 0 gathers them in the training process.
+        copy: prepare words that the target vocabulary has not to be copied from the source, by a model that does so: a
+            target word that stands in its source is its place there instead of UNK. It needs tokenizers of symbols:
+            Word, Pretokenized or Characters.
         cache_dir: folder of prepared data; $S2S_LIGHTNING_CACHE or else ~/.cache/s2s_lightning by default.
         tokenizers_from: checkpoint whose tokenizers are used instead of training any.
 
     Raises:
-        UserError: ``tokenizers_from`` together with a tokenizer, a size below 1, or workers below 0.
+        UserError: ``tokenizers_from`` together with a tokenizer, a size below 1, or workers below 0; later, ``copy``
+            with a tokenizer that has no symbols.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class Seq2SeqData(LightningDataModule):
         reverse_source: bool | None = None,
         seed: int = 1,
         num_workers: int = 0,
+        copy: bool = False,
         cache_dir: str | None = None,
         tokenizers_from: str | None = None,
     ) -> None:
@@ -95,6 +102,7 @@ class Seq2SeqData(LightningDataModule):
         self.reverse_source = reverse_source
         self.seed = seed
         self.num_workers = num_workers
+        self.copy = copy
         self.tokenizers_from = tokenizers_from
         self._requested = (tokenizer, tgt_tokenizer)
         self._root = cache_root(cache_dir)
@@ -159,12 +167,26 @@ class Seq2SeqData(LightningDataModule):
     def _key(self, split: Split, *further: str) -> str:
         """What the ids of a split depend on."""
         stored = self.tokenizers._replace(reverse_source=False)  # ids are turned round when they are gathered
-        return digest(FORMAT, split, self.corpus.fingerprint(split), repr(stored.state()), *further)
+        copying = ["copy"] if self.copy else []
+        return digest(FORMAT, split, self.corpus.fingerprint(split), repr(stored.state()), *copying, *further)
 
     def _write(self, split: Split, path: Path, *, sample: bool = False) -> None:
         pairs = progress(self.corpus.read(split), f"Preparing {split}", "pairs")
         write = partial(write_training, sample=sample) if split == "train" else write_evaluation
-        write(pairs, self.tokenizers.src, self.tokenizers.target, path)
+        write(pairs, self.tokenizers, self._copier(), path)
+
+    def _copier(self) -> Copier | None:
+        if not self.copy:
+            return None
+        copier = Copier.of(self.tokenizers)
+        if copier is None:
+            both = (self.tokenizers.src, self.tokenizers.target)
+            names = " and ".join({type(x).__name__ for x in both if x.symbols() is None})
+            raise UserError(
+                f"copy=true needs tokenizers whose ids are words or characters, but {names} cuts pieces: "
+                "take Word, Pretokenized or Characters, or set copy to false"
+            )
+        return copier
 
     def has(self, split: Split) -> bool:
         """Whether the corpus has the split."""
@@ -200,7 +222,10 @@ class Seq2SeqData(LightningDataModule):
 
     def _dataset(self, split: Split) -> PairDataset:
         store = self.store(split)
-        return PairDataset(store.src, store.tgt, self.tokenizers.reverse_source)
+        return PairDataset(store.src, store.tgt, self._copies(store.copy), self.tokenizers.reverse_source)
+
+    def _copies(self, rows: Ragged | None) -> Copies | None:
+        return None if rows is None else Copies(rows, self.tokenizers.target.vocab_size)
 
     def _evaluation_loader(self, split: Split) -> DataLoader[Batch]:
         dataset = self._dataset(split)
@@ -275,24 +300,40 @@ class Seq2SeqData(LightningDataModule):
         """The right answers of items of an evaluation split."""
         return self.store(split).references(indices)
 
-    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each row of target ids."""
-        return self.tokenizers.target.decode(ids)
+    def decode(self, ids: Sequence[Sequence[int]], sources: Sequence[str] | None = None) -> list[str]:
+        """The text of each row of target ids.
+
+        Args:
+            ids: from the size of the vocabulary on they are places in the source.
+            sources: the text of each row's source; without it, and with tokenizers that have no symbols, a place is
+                UNK.
+        """
+        target = self.tokenizers.target
+        if all(i < target.vocab_size for row in ids for i in row):
+            return target.decode(ids)
+        copier = Copier.of(self.tokenizers)
+        if copier is None or sources is None:
+            return target.decode([[i if i < target.vocab_size else UNK for i in row] for row in ids])
+        return copier.decode(ids, sources)
 
     def src_tokens(self, ids: Sequence[int]) -> list[str]:
         """Each source id as a printable piece."""
         return self.tokenizers.src.tokens(ids)
 
-    def tgt_tokens(self, ids: Sequence[int]) -> list[str]:
-        """Each target id as a printable piece."""
-        return self.tokenizers.target.tokens(ids)
+    def tgt_tokens(self, ids: Sequence[int], source: str) -> list[str]:
+        """Each target id as a printable piece, or as the word of the source that it is the place of."""
+        size = self.tokenizers.target.vocab_size
+        pieces = self.tokenizers.target.tokens([i if i < size else UNK for i in ids])
+        return [piece if i < size else self.decode([[i]], [source])[0] for i, piece in zip(ids, pieces, strict=True)]
 
     def encode_sources(self, texts: Sequence[str]) -> Iterator[Batch]:
         """Batches of raw text for generation, longest first: ``rows`` are places in ``texts``, targets are empty."""
         if not texts:
             return
         src = Ragged.from_lists(self.tokenizers.src.encode(texts))
-        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)), self.tokenizers.reverse_source)
+        copier = self._copier()
+        copies = copier and self._copies(Ragged.from_lists(copier.encode_sources(texts)))
+        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)), copies, self.tokenizers.reverse_source)
         yield from map(dataset.__getitem__, EvaluationSampler(dataset.lengths(), self.eval_budget))
 
     def summary(self) -> list[tuple[str, str]]:
@@ -303,7 +344,9 @@ class Seq2SeqData(LightningDataModule):
             rows.append((f"{split} pairs", f"{info.pairs:,}"))
             rows.append((f"{split} tokens, src + tgt", f"{info.src_tokens:,} + {info.tgt_tokens:,}"))
             if info.src_unknown or info.tgt_unknown:
-                rows.append((f"{split} unknown tokens, src + tgt", f"{info.src_unknown:,} + {info.tgt_unknown:,}"))
+                copyable = f" ({info.copyable:,} of them stand in the source)" if self.copy else ""
+                unknown = f"{info.src_unknown:,} + {info.tgt_unknown:,}{copyable}"
+                rows.append((f"{split} unknown tokens, src + tgt", unknown))
         rows.append(("vocabulary, src + tgt", self._vocabulary_sizes()))
         return rows + (self._training_summary() if self.corpus.has("train") else [])
 
@@ -328,7 +371,7 @@ class Seq2SeqData(LightningDataModule):
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        return {"tokenizers": self.tokenizers.state()}
+        return {"tokenizers": self.tokenizers.state(), "copy": self.copy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the tokenizers of a checkpoint; ids made by others are forgotten."""

@@ -1,16 +1,24 @@
 """From a list of rows to a padded batch, with numpy on flat arrays."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from s2s_lightning import BOS, EOS, PAD
+from s2s_lightning import BOS, EOS, PAD, UNK
 from s2s_lightning.batch import Batch
 from s2s_lightning.data.bucketing import BatchIndex, Lengths
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store
+
+
+class Copies(NamedTuple):
+    """What copying emits, as in ``Batch.src_copy`` without EOS; ids from ``vocab_size`` on are places in the source."""
+
+    rows: Ragged
+    vocab_size: int
 
 
 class PairDataset(Dataset[Batch]):
@@ -18,14 +26,17 @@ class PairDataset(Dataset[Batch]):
 
     Args:
         src: source ids without EOS.
-        tgt: target ids without BOS and EOS.
+        tgt: target ids without BOS and EOS; with places in the source where ``copies`` are given.
+        copies: of each source token, for networks that copy.
         reverse_source: read each source from its end; EOS stays the last.
     """
 
-    def __init__(self, src: Ragged, tgt: Ragged, reverse_source: bool = False) -> None:
+    def __init__(self, src: Ragged, tgt: Ragged, copies: Copies | None = None, reverse_source: bool = False) -> None:
         assert len(src.offsets) == len(tgt.offsets)
+        assert not (copies and reverse_source), "places in the source would have to be turned round too"
         self.src = src
         self.tgt = tgt
+        self.copies = copies
         self.reverse_source = reverse_source
 
     def __len__(self) -> int:
@@ -42,6 +53,10 @@ class PairDataset(Dataset[Batch]):
         tgt_in = np.full_like(tgt_out, PAD)
         tgt_in[:, 0] = BOS
         tgt_in[:, 1:] = np.where(tgt_out[:, 1:] == PAD, PAD, tgt_out[:, :-1])
+        src_copy = None
+        if self.copies is not None:
+            tgt_in[tgt_in >= self.copies.vocab_size] = UNK
+            src_copy = torch.from_numpy(_close(self.copies.rows, item.indices))
         return Batch(
             src=torch.from_numpy(src),
             src_padding=torch.from_numpy(src == PAD),
@@ -49,6 +64,7 @@ class PairDataset(Dataset[Batch]):
             tgt_out=torch.from_numpy(tgt_out),
             divisor=torch.tensor(item.divisor, dtype=torch.float32),
             rows=torch.from_numpy(item.indices.astype(np.int64)),
+            src_copy=src_copy,
         )
 
 
@@ -79,7 +95,7 @@ class EpochwiseDataset(Dataset[Batch]):
         """The pairs of an epoch; the file of the last one asked for stays open."""
         if self._open is None or self._open[0] != epoch:
             store = Store(self.path(epoch))
-            self._open = epoch, PairDataset(store.src, store.tgt, self.reverse_source)
+            self._open = epoch, PairDataset(store.src, store.tgt, reverse_source=self.reverse_source)
         return self._open[1]
 
 

@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from s2s_lightning import UNK
 from s2s_lightning.data.cache import chunks
+from s2s_lightning.data.copying import Copier
 from s2s_lightning.data.corpora import Pair
 from s2s_lightning.data.ragged import Ragged
-from s2s_lightning.data.tokenizers import Tokenizer
+from s2s_lightning.data.vocabularies import Tokenizers
 
 CHUNK = 4096
 """Pairs that are encoded at once."""
@@ -33,7 +34,8 @@ class SplitInfo(NamedTuple):
         src_tokens: ids of the source side.
         tgt_tokens: ids of the target side; in evaluation, of the first reference.
         src_unknown: how many source ids are UNK.
-        tgt_unknown: how many target ids are UNK.
+        tgt_unknown: how many target tokens the vocabulary has not.
+        copyable: how many of these stand in their source, where that was looked for.
     """
 
     pairs: int
@@ -41,6 +43,7 @@ class SplitInfo(NamedTuple):
     tgt_tokens: int
     src_unknown: int
     tgt_unknown: int
+    copyable: int = 0
 
 
 class Store:
@@ -49,6 +52,7 @@ class Store:
     Attributes:
         src: source ids, without EOS.
         tgt: target ids, without BOS and EOS.
+        copy: what copying each source token emits, as in ``Batch.src_copy``; None where it was not prepared.
         info: its counts.
     """
 
@@ -58,6 +62,7 @@ class Store:
         self._columns = file.get_batch(0)
         self.src = _ragged(self._columns["src"])
         self.tgt = _ragged(self._columns["tgt"])
+        self.copy = _ragged(self._columns["copy"]) if "copy" in file.schema.names else None
         self.info = SplitInfo(**json.loads(file.schema.metadata[b"info"]))
 
     def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
@@ -77,60 +82,74 @@ class Store:
         return values
 
 
-def write_training(pairs: Iterable[Pair], src: Tokenizer, tgt: Tokenizer, path: Path, *, sample: bool = False) -> None:
+def write_training(
+    pairs: Iterable[Pair], tokenizers: Tokenizers, copier: Copier | None, path: Path, *, sample: bool = False
+) -> None:
     """Each reference makes a pair of its own; texts are not kept. ``sample``: in pieces drawn at random."""
-    _write(((pair.src, reference) for pair in pairs for reference in pair.refs), src, tgt, {}, path, sample)
+    rows = ((pair.src, reference) for pair in pairs for reference in pair.refs)
+    _write(rows, tokenizers, copier, {}, path, sample=sample)
 
 
-def write_evaluation(pairs: Iterable[Pair], src: Tokenizer, tgt: Tokenizer, path: Path) -> None:
+def write_evaluation(pairs: Iterable[Pair], tokenizers: Tokenizers, copier: Copier | None, path: Path) -> None:
     """The first reference gives the target ids; all texts are kept, and held in memory until written."""
     items = list(pairs)
     texts = {
         "source": pa.array([item.src for item in items], pa.large_string()),
         "references": pa.array([item.refs for item in items], pa.large_list(pa.large_string())),
     }
-    _write(((item.src, item.refs[0]) for item in items), src, tgt, texts, path)
+    _write(((item.src, item.refs[0]) for item in items), tokenizers, copier, texts, path)
 
 
 def _write(
     pairs: Iterable[tuple[str, str]],
-    src: Tokenizer,
-    tgt: Tokenizer,
+    tokenizers: Tokenizers,
+    copier: Copier | None,
     texts: dict[str, pa.Array],
     path: Path,
+    *,
     sample: bool = False,
 ) -> None:
+    encode_source, encode_target = (t.sample if sample else t.encode for t in (tokenizers.src, tokenizers.target))
     with ExitStack() as stack:
-        files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in range(4)]
-        sides = [_Side(src, *files[:2], sample=sample), _Side(tgt, *files[2:], sample=sample)]
+        files = [stack.enter_context(TemporaryFile(dir=path.parent)) for _ in range(6)]
+        src = _Side(tokenizers.src.vocab_size, *files[:2])
+        size, wide = tokenizers.target.vocab_size, copier is not None
+        tgt, copy = _Side(size, *files[2:4], wide=wide), _Side(size, *files[4:], wide=wide)
         for chunk in chunks(pairs, CHUNK):
-            for side, column in zip(sides, zip(*chunk, strict=True), strict=True):
-                side.write(column)
-        columns = {"src": sides[0].array(), "tgt": sides[1].array(), **texts}
-        info = SplitInfo(sides[0].rows, *(s.tokens for s in sides), *(s.unknown for s in sides))
+            sources, targets = zip(*chunk, strict=True)
+            src.write(encode_source(sources))
+            if copier is None:
+                tgt.write(encode_target(targets))
+            else:
+                tgt.write(copier.encode_targets(targets, sources))
+                copy.write(copier.encode_sources(sources))
+        columns = {"src": src.array(), "tgt": tgt.array(), **({"copy": copy.array()} if copier else {}), **texts}
+        unknown = src.unknown, tgt.unknown + tgt.wide
+        info = SplitInfo(src.rows, src.tokens, tgt.tokens, *unknown, copyable=tgt.wide)
         batch = pa.record_batch(columns).replace_schema_metadata({"info": json.dumps(info._asdict())})
         with pa.ipc.new_file(str(path), batch.schema) as writer:
             writer.write_batch(batch)
 
 
 class _Side:
-    """One side's ids on their way to disk."""
+    """A column of ids on its way to disk; ``wide`` if there may be ids above the vocabulary."""
 
-    def __init__(self, tokenizer: Tokenizer, values: IO[bytes], offsets: IO[bytes], *, sample: bool) -> None:
-        self.encode = tokenizer.sample if sample else tokenizer.encode
-        self.dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
-        self.rows = self.tokens = self.unknown = 0
+    def __init__(self, vocab_size: int, values: IO[bytes], offsets: IO[bytes], *, wide: bool = False) -> None:
+        self.vocab_size = vocab_size
+        self.dtype = np.dtype(np.uint16 if vocab_size <= 2**16 and not wide else np.uint32)
+        self.rows = self.tokens = self.unknown = self.wide = 0
         self._values = values
         self._offsets = offsets
         self._offsets.write(np.zeros(1, np.int64).tobytes())
 
-    def write(self, texts: Sequence[str]) -> None:
-        part = Ragged.from_lists(self.encode(texts), self.dtype)
+    def write(self, rows: Sequence[Sequence[int]]) -> None:
+        part = Ragged.from_lists(rows, self.dtype)
         self._values.write(part.values.tobytes())
         self._offsets.write((part.offsets[1:] + self.tokens).tobytes())
-        self.rows += len(texts)
+        self.rows += len(rows)
         self.tokens += len(part.values)
         self.unknown += int(np.count_nonzero(part.values == UNK))
+        self.wide += int(np.count_nonzero(part.values >= self.vocab_size))
 
     def array(self) -> pa.LargeListArray:
         values, offsets = _mapped(self._values, self.dtype), _mapped(self._offsets, np.dtype(np.int64))

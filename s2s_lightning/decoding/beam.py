@@ -83,8 +83,10 @@ class Beam(LengthLimited):
         self.length_penalty = length_penalty or NoPenalty()
 
     @torch.no_grad()
-    def __call__(self, model: Seq2Seq, src: Tensor, src_padding: Tensor) -> list[list[Hypothesis]]:
-        state = model.start(src, src_padding)  # one row a sentence: the beam opens at the first step
+    def __call__(
+        self, model: Seq2Seq, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None
+    ) -> list[list[Hypothesis]]:
+        state = model.start(src, src_padding, src_copy)  # one row a sentence: the beam opens at the first step
         sentences = self._begin(self.limits(src_padding))
         ended: list[Ended] = []
         while len(sentences.tokens) > 0:

@@ -14,8 +14,10 @@ class Greedy(LengthLimited):
     """The most probable token at each step; ``score`` is ``log_prob``."""
 
     @torch.no_grad()
-    def __call__(self, model: Seq2Seq, src: Tensor, src_padding: Tensor) -> list[list[Hypothesis]]:
-        return one_by_one(model, model.start(src, src_padding), self.limits(src_padding), best)
+    def __call__(
+        self, model: Seq2Seq, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None
+    ) -> list[list[Hypothesis]]:
+        return one_by_one(model, model.start(src, src_padding, src_copy), self.limits(src_padding), best)
 
 
 def best(log_probs: Tensor, rows: Rows) -> Chosen:

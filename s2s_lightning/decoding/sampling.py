@@ -43,10 +43,12 @@ class Sampling(LengthLimited):
         self.seed = seed
 
     @torch.no_grad()
-    def __call__(self, model: Seq2Seq, src: Tensor, src_padding: Tensor) -> list[list[Hypothesis]]:
+    def __call__(
+        self, model: Seq2Seq, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None
+    ) -> list[list[Hypothesis]]:
         keys = _keys(src, src_padding, self.seed, self.num_samples)
         limits = Limits(*(x.repeat_interleave(self.num_samples) for x in self.limits(src_padding)))
-        state = repeat(model.start(src, src_padding), self.num_samples)
+        state = repeat(model.start(src, src_padding, src_copy), self.num_samples)
 
         def noise(rows: Rows) -> Tensor:
             return _uniform(keys[rows.place] + rows.tokens.shape[1])

@@ -12,6 +12,7 @@ from s2s_lightning.families.mamba2 import Mamba2
 from s2s_lightning.families.merged import Merged
 from s2s_lightning.families.minrnn import MinGRU, MinLSTM
 from s2s_lightning.families.modern import Modern
+from s2s_lightning.families.pointer import Pointer
 from s2s_lightning.families.prefix_lm import LM, PrefixLM
 from s2s_lightning.families.qrnn import QRNN
 from s2s_lightning.families.retnet import RetNet
@@ -44,6 +45,7 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "Modern",
+    "Pointer",
     "PrefixLM",
     "RetNet",
     "Transformer",

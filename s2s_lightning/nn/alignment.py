@@ -221,3 +221,53 @@ class PredictiveWindow(MonotonicWindow):
         distance = self.distance(centre - 1, scores)
         gaussian = torch.exp(-2 * (distance / self.radius) ** 2)
         return self.align_near(scores, distance, padding) * gaussian.to(scores.dtype)
+
+
+class CoverageAttention(nn.Module):
+    """Additive attention that reads where it has looked before (See et al., 2017, eq. 10-11, arXiv:1704.04368).
+
+    a_t = softmax(v . tanh(W q_t + U k_i + w c_ti + b)), with the coverage c_t = sum_{t' < t} a_t'
+
+    Steps wait for each other here, and nowhere else in a decoder whose queries do not read the context.
+
+    Args:
+        d_query: width of the queries.
+        d_memory: width of the encoder's states.
+        d_score: width A inside the tanh.
+    """
+
+    def __init__(self, d_query: int, d_memory: int, d_score: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(d_query, d_score)
+        self.key = nn.Linear(d_memory, d_score, bias=False)
+        self.coverage = nn.Parameter(torch.empty(d_score))
+        self.v = nn.Parameter(torch.empty(d_score))
+        nn.init.xavier_uniform_(self.query.weight)
+        nn.init.zeros_(self.query.bias)
+        nn.init.xavier_uniform_(self.key.weight)
+        nn.init.normal_(self.coverage, std=d_score**-0.5)
+        nn.init.normal_(self.v, std=d_score**-0.5)
+
+    def keys(self, states: Tensor) -> Tensor:
+        """Projected states, once a source: (B, S, D) -> (B, S, A)."""
+        projected: Tensor = self.key(states)
+        return projected
+
+    def forward(self, query: Tensor, keys: Tensor, padding: Tensor, coverage: Tensor) -> tuple[Tensor, Tensor]:
+        """Go on from a coverage.
+
+        Args:
+            query: (B, T, Q).
+            keys: (B, S, A).
+            padding: (B, S), True at padding.
+            coverage: (B, S), the sum of all weights before.
+
+        Returns:
+            weights (B, T, S), 0 at padding, and the coverage after them.
+        """
+        weights = []
+        for q in self.query(query).split(1, 1):
+            scores = (keys + q + coverage.unsqueeze(-1) * self.coverage).tanh() @ self.v
+            weights.append(align(scores.unsqueeze(1), padding))
+            coverage = coverage + weights[-1].squeeze(1)
+        return torch.cat(weights, 1), coverage

@@ -2,6 +2,7 @@
 
 from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.costs import BLEUCost, Cost, EditCost
+from s2s_lightning.objectives.coverage import CoverageLoss
 from s2s_lightning.objectives.cross_entropy import LabelSmoothedCrossEntropy
 from s2s_lightning.objectives.decay import (
     ConstantDecay,
@@ -19,6 +20,7 @@ __all__ = [
     "BLEUCost",
     "ConstantDecay",
     "Cost",
+    "CoverageLoss",
     "Decay",
     "Distillation",
     "EditCost",

@@ -21,6 +21,5 @@ class LabelSmoothedCrossEntropy(Objective):
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:
-        output = model.teacher_force(batch)
-        loss = model.readout.cross_entropy(output, batch.src, batch.tgt_out, self.label_smoothing)
+        loss = model.cross_entropy(model.teacher_force(batch), batch.tgt_out, self.label_smoothing)
         return ObjectiveOutput(loss.sum, (batch.tgt_out != PAD).sum(), {"nll": loss.nll})

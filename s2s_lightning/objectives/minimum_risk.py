@@ -94,7 +94,7 @@ class MinimumRisk(Objective):
         longest = ((batch.tgt_out != PAD).sum(1) * self.max_length_ratio).ceil().long().clamp(min=1)
         longest = longest.repeat_interleave(self.num_samples)
         with _evaluating(model):
-            state = repeat(model.start(batch.src, batch.src_padding), self.num_samples)
+            state = repeat(model.start(batch.src, batch.src_padding, batch.src_copy), self.num_samples)
             choose = Ancestral(_random, self.temperature)
             found = one_by_one(model, state, Limits(torch.zeros_like(longest), longest), choose)
         flat = [_emitted(hypothesis) for (hypothesis,) in found]
@@ -135,7 +135,7 @@ def _log_probs(model: Seq2Seq, batch: Batch, row: Tensor, outputs: Sequence[Outp
     width = max(map(len, outputs))
     tgt_out = torch.tensor([[*o, *[PAD] * (width - len(o))] for o in outputs], device=row.device)
     tgt_in = torch.cat([torch.full_like(tgt_out[:, :1], BOS), tgt_out[:, :-1]], 1)
-    state = select(model.start(batch.src, batch.src_padding), row)
+    state = select(model.start(batch.src, batch.src_padding, batch.src_copy), row)
     return by_pieces(log_prob_of, tgt_out, Said(model, model(tgt_in, state))).sum(1)
 
 

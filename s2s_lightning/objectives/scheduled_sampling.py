@@ -120,7 +120,7 @@ def _toss(tgt_in: Tensor, epsilon: float, coin: Coin) -> Tensor:
 
 
 def _two_passes(model: Seq2Seq, batch: Batch, true: Tensor, predict: Predict) -> DecoderOutput:
-    state = model.start(batch.src, batch.src_padding)
+    state = model.start(batch.src, batch.src_padding, batch.src_copy)
     with torch.no_grad():
         predicted = by_pieces(predict, batch.tgt_out, Said(model, model(batch.tgt_in, state)))
     read = torch.cat([batch.tgt_in[:, :1], predicted[:, :-1]], 1)
@@ -129,7 +129,7 @@ def _two_passes(model: Seq2Seq, batch: Batch, true: Tensor, predict: Predict) ->
 
 
 def _stepwise(model: Seq2Seq, batch: Batch, true: Tensor, predict: Predict) -> DecoderOutput:
-    state = model.start(batch.src, batch.src_padding)
+    state = model.start(batch.src, batch.src_padding, batch.src_copy)
     tokens, outputs = batch.tgt_in[:, :1], []
     for step in range(batch.tgt_in.shape[1]):
         tokens = batch.tgt_in[:, step : step + 1].where(true[:, step : step + 1], tokens)

@@ -40,7 +40,7 @@ class Table:
         self.starts = 0
         self.rows: list[int] = []
 
-    def start(self, src: Tensor, src_padding: Tensor) -> State:
+    def start(self, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None) -> State:
         self.starts += 1
         position = torch.arange(1, src.shape[1] + 1)
         context = (src * position**2).masked_fill(src_padding, 0).sum(1)

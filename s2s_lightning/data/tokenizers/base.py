@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from s2s_lightning.data.cache import digest
 from s2s_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from s2s_lightning.data.tokenizers.symbols import SymbolTokenizer
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 """How PAD, BOS, EOS and UNK are shown."""
@@ -66,6 +69,10 @@ class Tokenizer(ABC):
         return [
             SPECIALS[i] if i < len(SPECIALS) else text.replace(" ", "▁") for i, text in zip(ids, texts, strict=True)
         ]
+
+    def symbols(self) -> "SymbolTokenizer | None":
+        """Itself, where an id is a symbol that may be unknown and so worth copying: a word, a character."""
+        return None
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments: the public attributes, where a subclass does not say otherwise."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from zipfile import is_zipfile
 
 import torch
@@ -13,6 +13,9 @@ from tokenizers import Tokenizer as Backend
 from s2s_lightning import UNK
 from s2s_lightning.data.tokenizers.base import Tokenizer, freeze, thaw
 from s2s_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from s2s_lightning.data.tokenizers.symbols import SymbolTokenizer
 
 USUAL_NAMES = {
     "pad": ("<pad>", "[PAD]", "<|pad|>"),
@@ -145,6 +148,9 @@ class FromCheckpoint(Tokenizer):
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         return self._inner.tokens(ids)
+
+    def symbols(self) -> "SymbolTokenizer | None":
+        return self._inner.symbols()
 
     def state(self) -> str:
         return json.dumps({"options": self.options(), "inner": freeze(self._inner)})

@@ -58,15 +58,31 @@ class SymbolTokenizer(Tokenizer):
         return len(self._symbols)
 
     def train(self, texts: Iterable[str]) -> None:
-        counts = Counter(symbol for text in texts for symbol in self.split(self._read(text)))
+        counts = Counter(symbol for text in texts for symbol in self.cut(text))
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         self._index([symbol for symbol, count in ranked if count >= self._min_frequency][: self._most])
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[self._ids.get(symbol, UNK) for symbol in self.split(self._read(text))] for text in texts]
+        return [self.lookup(self.cut(text)) for text in texts]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        return [self.join([self._symbols[i] for i in row if i >= UNK]) for row in ids]
+        return [self.spell(row) for row in ids]
+
+    def symbols(self) -> "SymbolTokenizer":
+        return self
+
+    def cut(self, text: str) -> Sequence[str]:
+        """The symbols of a text as it is read, known or not."""
+        return self.split(self._read(text))
+
+    def lookup(self, symbols: Sequence[str]) -> list[int]:
+        """Their ids."""
+        return [self._ids.get(symbol, UNK) for symbol in symbols]
+
+    def spell(self, ids: Sequence[int], others: Sequence[str] = ()) -> str:
+        """The text of ids, of which those from ``vocab_size`` on are ``others``."""
+        size = self.vocab_size
+        return self.join([self._symbols[i] if i < size else others[i - size] for i in ids if i >= UNK])
 
     def options(self) -> dict[str, Any]:
         return self._options
