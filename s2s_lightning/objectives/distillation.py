@@ -47,7 +47,7 @@ class Distillation(Objective):
         with torch.no_grad():
             right = Said(teacher, teacher.teacher_force(batch))
         output = model.teacher_force(batch)
-        loss = model.readout.cross_entropy(output, batch.src, batch.tgt_out, self.label_smoothing)
+        loss = model.cross_entropy(output, batch.tgt_out, self.label_smoothing)
         divergence = by_pieces(_divergence, batch.tgt_out, Said(model, output), right).sum()
         total = (1 - self.alpha) * loss.sum + self.alpha * divergence
         return ObjectiveOutput(total, (batch.tgt_out != PAD).sum(), {"nll": loss.nll, "kl": divergence.detach()})

@@ -32,9 +32,11 @@ class RDrop(Objective):
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:
-        twice = batch._replace(**{name: torch.cat([x, x]) for name, x in batch._asdict().items() if x.ndim})
+        twice = batch._replace(
+            **{name: torch.cat([x, x]) for name, x in batch._asdict().items() if x is not None and x.ndim}
+        )
         output = model.teacher_force(twice)
-        loss = model.readout.cross_entropy(output, twice.src, twice.tgt_out, self.label_smoothing)
+        loss = model.cross_entropy(output, twice.tgt_out, self.label_smoothing)
         divergence = by_pieces(_divergence, twice.tgt_out, Said(model, output)).sum()
         parts = {"nll": loss.nll / 2, "kl": divergence.detach()}
         return ObjectiveOutput((loss.sum + self.alpha * divergence) / 2, (batch.tgt_out != PAD).sum(), parts)

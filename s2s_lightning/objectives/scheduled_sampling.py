@@ -68,7 +68,7 @@ class ScheduledSampling(Objective):
         else:
             true = torch.ones_like(batch.tgt_in, dtype=torch.bool)
             output = model.teacher_force(batch)
-        loss = model.readout.cross_entropy(output, batch.src, batch.tgt_out, self.label_smoothing)
+        loss = model.cross_entropy(output, batch.tgt_out, self.label_smoothing)
         real = batch.tgt_out != PAD
         return ObjectiveOutput(loss.sum, real.sum(), {"nll": loss.nll, "true_inputs": (true & real).sum()})
 

@@ -150,7 +150,7 @@ def test_a_sentence_passes_through_the_layers_that_it_drew_alone(norm: str, monk
         for part in (alone.encoder, alone.decoder):
             part.layers = nn.ModuleList(part.layers[n] for n in kept)
             part.layer_drop.num_layers = len(kept)
-        one = Batch(*(x[row : row + 1] if x.ndim else x for x in batch))
+        one = Batch(*(x if x is None or not x.ndim else x[row : row + 1] for x in batch))
         lone = alone.encoder(alone.src_embedding(one.src), one.src_padding).states
         torch.testing.assert_close(states[row], lone[0], rtol=0, atol=1e-10)
         torch.testing.assert_close(hidden[row], alone.teacher_force(one).hidden[0], rtol=0, atol=1e-10)

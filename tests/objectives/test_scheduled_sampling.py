@@ -113,7 +113,9 @@ def test_the_teacher_forcing_ratio_is_a_coin_a_batch_with_free_running() -> None
 def test_sampled_feedback_has_the_distribution_of_the_network() -> None:
     model = network("rnn")
     batch = some_batch(1)
-    many = batch._replace(**{name: x.repeat_interleave(1000, 0) for name, x in batch._asdict().items() if x.ndim})
+    many = batch._replace(
+        **{name: x.repeat_interleave(1000, 0) for name, x in batch._asdict().items() if x is not None and x.ndim}
+    )
     torch.manual_seed(0)
     inputs = Inputs(model)
     ScheduledSampling(ConstantDecay(0.0), feedback="sample")(model, many)
