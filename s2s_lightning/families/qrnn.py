@@ -206,10 +206,10 @@ class QRNNDecoder(Decoder):
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         context: QRNNContext = state.context
-        h, carry = self.dropout(y), []
+        h, carry = y, []
         for layer, past, shift in zip(self.layers, state.carry, context.shifts, strict=True):
-            cells, gates, past = layer(h, past, shift=shift)
-            h = self.dropout(gates * cells)
+            cells, gates, past = layer(self.dropout(h), past, shift=shift)
+            h = gates * cells
             carry.append(past)
         weights = align(self.score(cells, context.attention.keys), context.attention.padding)
         h = self.dropout(gates * (weights @ context.attention.values + self.cell(cells)))
