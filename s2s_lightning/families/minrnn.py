@@ -1,5 +1,6 @@
 """minGRU and minLSTM: gated recurrences whose gates see the input alone (Feng et al., 2024, arXiv:2410.01201)."""
 
+from abc import abstractmethod
 from functools import partial
 from typing import ClassVar
 
@@ -46,9 +47,9 @@ class MinRecurrence(ElementwiseRecurrence):
         candidate = positive(candidate) if self.positive_states else candidate
         return self.scan(forget, write * candidate, state, padding)
 
+    @abstractmethod
     def weigh(self, *gates: Tensor) -> tuple[Tensor, Tensor]:
         """How much of the old state stays and how much of the candidate enters, which sum to 1."""
-        raise NotImplementedError
 
 
 class MinGRULayer(MinRecurrence):

@@ -15,7 +15,7 @@ from s2s_lightning.families.rnn import Direction, reverse_rows
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AttentionContext, DotScore, align
 from s2s_lightning.nn.dropout import Dropout
-from s2s_lightning.nn.elementwise import ElementwiseRecurrence
+from s2s_lightning.nn.elementwise import ScanLayer
 from s2s_lightning.nn.scan import single
 
 
@@ -34,8 +34,8 @@ class QRNNState(NamedTuple):
     cell: Tensor
 
 
-class QRNNLayer(ElementwiseRecurrence):
-    """Convolutions over the last k inputs, then fo-pooling (2, eq. 1 to 4); the output is h_t = o_t * c_t.
+class QRNNLayer(ScanLayer):
+    """Convolutions over the last k inputs, then fo-pooling (section 2); the output is h_t = o_t * c_t.
 
     z = tanh(W_z * x), f = sigmoid(W_f * x), o = sigmoid(W_o * x), c_t = f_t * c_{t-1} + (1 - f_t) * z_t
 
@@ -59,7 +59,7 @@ class QRNNLayer(ElementwiseRecurrence):
         """The state before the first input, for x (B, ...)."""
         return QRNNState(x.new_zeros(len(x), *self.past), self.zeros(x))
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, x: Tensor, state: QRNNState, padding: Tensor | None = None, shift: Tensor | float = 0.0
     ) -> Pooled:
         """Of x (B, T, E), zero at padding; ``shift`` (B, 1, 3, D) is added to the convolutions of z, f and o."""
@@ -206,10 +206,10 @@ class QRNNDecoder(Decoder):
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         context: QRNNContext = state.context
-        h, carry = self.dropout(y), []
+        h, carry = y, []
         for layer, past, shift in zip(self.layers, state.carry, context.shifts, strict=True):
-            cells, gates, past = layer(h, past, shift=shift)
-            h = self.dropout(gates * cells)
+            cells, gates, past = layer(self.dropout(h), past, shift=shift)
+            h = gates * cells
             carry.append(past)
         weights = align(self.score(cells, context.attention.keys), context.attention.padding)
         h = self.dropout(gates * (weights @ context.attention.values + self.cell(cells)))

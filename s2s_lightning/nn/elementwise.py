@@ -1,6 +1,6 @@
 """Recurrent layers whose matrix products do not wait for time: what is left in a step is channel by channel.
 
-Shape letters: B batch, T time, D width of input, output and state.
+Shape letters: B batch, T time, D width of the state.
 """
 
 from abc import ABC, abstractmethod
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from s2s_lightning.nn.scan import hold, scan, single, turn
 
 
-class ElementwiseRecurrence(nn.Module, ABC):
-    """A layer from (B, T, D) to (B, T, D) with a state (B, D).
+class ScanLayer(nn.Module):
+    """A layer with a state (B, D), each of whose channels reads in its own direction.
 
     Args:
         d_model: D, even for both ways.
@@ -23,19 +23,12 @@ class ElementwiseRecurrence(nn.Module, ABC):
         self.d_model = d_model
         self.both_ways = both_ways
 
-    @abstractmethod
-    def forward(self, x: Tensor, state: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Of x (B, T, D) after the state (B, D): (B, T, D), and the state after it, which padding (B, T) keeps."""
-
-    def reset_parameters(self) -> None:
-        """What differs from Xavier matrices and biases of 0."""
-
     def zeros(self, x: Tensor) -> Tensor:
         """The state (B, D) before the first step, for x (B, ...): float32 at least, as a scan's is."""
         return single(x.new_zeros(len(x), self.d_model))
 
     def scan(self, a: Tensor, b: Tensor, state: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
-        """All states (B, T, D) of h_t = a_t * h_{t-1} + b_t, and the last."""
+        """All states (B, T, D) of h_t = a_t * h_{t-1} + b_t, and the last; padding (B, T) keeps the state."""
         if padding is not None:
             a, b = hold(a, b, padding)
         h = scan(self.turn(a), self.turn(b), state)
@@ -44,3 +37,15 @@ class ElementwiseRecurrence(nn.Module, ABC):
     def turn(self, x: Tensor) -> Tensor:
         """To the order in which each channel reads, and back."""
         return turn(x) if self.both_ways else x
+
+
+class ElementwiseRecurrence(ScanLayer, ABC):
+    """A layer from (B, T, D) to (B, T, D)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, state: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of x (B, T, D) after the state (B, D): (B, T, D), and the state after it, which padding (B, T) keeps."""
+
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Initialise what shall not have Xavier matrices and biases of 0."""

@@ -4,8 +4,8 @@ Shape letters: B batch, T time, D channels, C time steps of a chunk. Nothing her
 of exactly 0 or 1 are as good as any. The gradient of a scan is a scan the other way, d_t = g_t + a_{t+1} * d_{t+1}, so
 that a and h are all that the backward pass keeps.
 
-Forward and backward on one CPU thread, D 256, the autograd loop = 1: B 64, T 20 .5, T 200 .6, T 512 .3 (steps in a
-row); B 1, T 512 and 4,096 .1 (chunks). Doubling, log2(T) passes over everything, is slower than chunks at each length.
+Forward and backward on one CPU thread, D 256, the loop of autograd = 1 (benchmarks/scan.py): in a row B 64, T 20 .5,
+T 512 .3; in chunks B 1, T 512 and 4,096 .1. Doubling, log2(T) passes over everything, was slower than both.
 """
 
 from typing import Any
@@ -77,7 +77,7 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         a, h0, h = ctx.saved_tensors
         first, back = (-1, 1) if ctx.backwards else (0, -1)
-        # The first a comes last after rolling, where it meets a state of zeros.
+        # Rolled around, the first a stands where the way back begins, and multiplies zeros.
         args = a.roll(back, 1), gradient, torch.zeros_like(h0), not ctx.backwards
         d: Tensor = _Scan.apply(*args)  # type: ignore[no-untyped-call]
         before = h.roll(-back, 1)
