@@ -32,6 +32,7 @@ class RDrop(Objective):
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:
+        # all but the divisor, which has no rows
         twice = batch._replace(**{name: torch.cat([x, x]) for name, x in batch._asdict().items() if x.ndim})
         output = model.teacher_force(twice)
         loss = model.readout.cross_entropy(output, twice.src, twice.tgt_out, self.label_smoothing)
