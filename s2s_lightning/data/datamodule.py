@@ -53,7 +53,7 @@ class Seq2SeqData(LightningDataModule):
         eval_max_tokens: tokens of a batch in validation, test and generation; ``max_tokens`` by default.
         max_length: training pairs with more tokens on either side are dropped, and counted in the summary; null keeps
             all. Evaluation never drops a sentence.
-        reverse_source: read each source from its end, EOS still last (Sutskever et al., 2014, 3.3, arXiv:1409.3215);
+        reverse_source: read each source from its end, EOS still last (Sutskever et al., 2014, arXiv:1409.3215);
             null: as the checkpoint of ``tokenizers_from`` did, else false. Pictures of attention show sources as read.
         seed: of the order of the training pairs.
         num_workers: processes that gather batches ahead; 0 gathers them in the training process.

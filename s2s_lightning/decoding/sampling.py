@@ -28,14 +28,13 @@ class Sampling(LengthLimited):
         temperature: above 0; below 1 prefers what is probable.
         num_samples: outputs a sentence.
         seed: another seed, other samples.
-        length: how long an output may be.
 
     Raises:
         UserError: no sample at all, or a temperature that is not above 0.
     """
 
-    def __init__(self, *, temperature: float = 1.0, num_samples: int = 1, seed: int = 1, **length: Any) -> None:
-        super().__init__(**length)
+    def __init__(self, *, temperature: float = 1.0, num_samples: int = 1, seed: int = 1, **limits: Any) -> None:
+        super().__init__(**limits)
         check_at_least(1, num_samples=num_samples)
         check_temperature(temperature)
         self.temperature = temperature
@@ -47,14 +46,14 @@ class Sampling(LengthLimited):
         self, model: Seq2Seq, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None
     ) -> list[list[Hypothesis]]:
         keys = _keys(src, src_padding, self.seed, self.num_samples)
-        limits = Limits(*(x.repeat_interleave(self.num_samples) for x in self.limits(src_padding)))
+        lengths = Limits(*(x.repeat_interleave(self.num_samples) for x in self.limits(src_padding)))
         state = repeat(model.start(src, src_padding, src_copy), self.num_samples)
 
         def noise(rows: Rows) -> Tensor:
             return _uniform(keys[rows.place] + rows.tokens.shape[1])
 
         choose = Ancestral(noise, self.temperature)
-        flat = [found for (found,) in one_by_one(model, state, limits, choose)]
+        flat = [found for (found,) in one_by_one(model, state, lengths, choose)]
         groups = [flat[start : start + self.num_samples] for start in range(0, len(flat), self.num_samples)]
         return [sorted(group, key=lambda hypothesis: -hypothesis.log_prob) for group in groups]
 

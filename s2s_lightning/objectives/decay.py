@@ -1,4 +1,4 @@
-"""How the probability of a true token falls with the optimizer steps (Bengio et al., 2015, 2.4, arXiv:1506.03099)."""
+"""How the probability of a true token falls with the optimizer steps (Bengio et al., 2015, arXiv:1506.03099)."""
 
 import math
 from abc import ABC, abstractmethod

@@ -14,7 +14,7 @@ from s2s_lightning.objectives.pieces import Said, by_pieces
 
 
 class Distillation(Objective):
-    """Word-level knowledge distillation from a trained network (Kim & Rush, 2016, 3.1, arXiv:1606.07947).
+    """Word-level knowledge distillation from a trained network (Kim & Rush, 2016, arXiv:1606.07947).
 
     (1 - alpha) * NLL + alpha * KL(q || p), q the teacher's distribution after the true prefix. The paper has the
     cross-entropy -sum_v q_v log p_v for the divergence, which is more by the teacher's entropy, a constant: the

@@ -77,14 +77,14 @@ class MinimumRisk(Objective):
         # the reference stands first, whether or not it counts: its log-probability is logged
         distinct = [list(dict.fromkeys([one, *many])) for one, many in zip(references, samples, strict=True)]
         flat = [(row, column, output) for row, outputs in enumerate(distinct) for column, output in enumerate(outputs)]
-        row, column = torch.tensor([place for *place, _ in flat], device=batch.src.device).unbind(1)
-        log_probs = _log_probs(model, batch, row, [output for *_, output in flat])  # (N,)
+        sentence, place = torch.tensor([index for *index, _ in flat], device=batch.src.device).unbind(1)  # (N,)
+        log_probs = _log_probs(model, batch, sentence, [output for *_, output in flat])
         counts = [self.include_reference or output in samples[row] for row, _, output in flat]
         costs = [self.cost(_words(output), _words(references[row])) for row, _, output in flat]
-        q = _sharpened(self.alpha * log_probs, (row, column), log_probs.new_tensor(counts, dtype=torch.bool))
+        q = _sharpened(self.alpha * log_probs, (sentence, place), log_probs.new_tensor(counts, dtype=torch.bool))
         tokens = (batch.tgt_out != PAD).sum(1)
-        risk = (q * log_probs.new_tensor(costs) * tokens[row]).sum()
-        nll = -log_probs[column == 0].sum()
+        risk = (q * log_probs.new_tensor(costs) * tokens[sentence]).sum()
+        nll = -log_probs[place == 0].sum()
         parts = {"nll": nll.detach(), "risk": risk.detach()}
         return ObjectiveOutput(risk + self.cross_entropy * nll, tokens.sum(), parts)
 
@@ -130,17 +130,17 @@ def _words(output: Output) -> Output:
     return output[:-1] if output[-1] == EOS else output
 
 
-def _log_probs(model: Seq2Seq, batch: Batch, row: Tensor, outputs: Sequence[Output]) -> Tensor:
-    """(N,) log P of each output, that of the sentence ``row``."""
+def _log_probs(model: Seq2Seq, batch: Batch, sentence: Tensor, outputs: Sequence[Output]) -> Tensor:
+    """(N,) log P of each output, given the source of its sentence (N,)."""
     width = max(map(len, outputs))
-    tgt_out = torch.tensor([[*o, *[PAD] * (width - len(o))] for o in outputs], device=row.device)
+    tgt_out = torch.tensor([[*o, *[PAD] * (width - len(o))] for o in outputs], device=sentence.device)
     tgt_in = torch.cat([torch.full_like(tgt_out[:, :1], BOS), tgt_out[:, :-1]], 1)
-    state = select(model.start(batch.src, batch.src_padding, batch.src_copy), row)
+    state = select(model.start(batch.src, batch.src_padding, batch.src_copy), sentence)
     return by_pieces(log_prob_of, tgt_out, Said(model, model(tgt_in, state))).sum(1)
 
 
-def _sharpened(scores: Tensor, place: tuple[Tensor, Tensor], counts: Tensor) -> Tensor:
-    """(N,) the softmax within each sentence, of those that count; ``place`` is (sentence, candidate)."""
-    shape = [int(index.max()) + 1 for index in place]
-    table = scores.new_full(shape, -torch.inf).index_put(place, scores.masked_fill(~counts, -torch.inf))
-    return table.softmax(1)[place]
+def _sharpened(scores: Tensor, index: tuple[Tensor, Tensor], counts: Tensor) -> Tensor:
+    """(N,) the softmax within each sentence, of those that count; ``index`` is (sentence, place within it)."""
+    shape = [int(x.max()) + 1 for x in index]  # (B, C)
+    table = scores.new_full(shape, -torch.inf).index_put(index, scores.masked_fill(~counts, -torch.inf))
+    return table.softmax(1)[index]

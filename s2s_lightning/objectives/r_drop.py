@@ -32,9 +32,9 @@ class RDrop(Objective):
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:
-        twice = batch._replace(
-            **{name: torch.cat([x, x]) for name, x in batch._asdict().items() if x is not None and x.ndim}
-        )
+        # all but the divisor, which has no rows
+        rows = {name: x for name, x in batch._asdict().items() if x is not None and x.ndim}
+        twice = batch._replace(**{name: torch.cat([x, x]) for name, x in rows.items()})
         output = model.teacher_force(twice)
         loss = model.cross_entropy(output, twice.tgt_out, self.label_smoothing)
         divergence = by_pieces(_divergence, twice.tgt_out, Said(model, output)).sum()

@@ -25,7 +25,7 @@ class ScheduledSampling(Objective):
     epsilon falls with the optimizer steps (Bengio et al., 2015, arXiv:1506.03099). Two ways to the predictions:
 
     - "stepwise", as in that paper: token by token, so that a prediction follows from earlier ones. As many calls of
-      the decoder as the target is long, which for a decoder that trains in parallel is many times slower.
+      the decoder as the target is long: one that trains in parallel loses just that.
     - "two" passes (Mihaylova & Martins, 2019, arXiv:1906.07651): all predictions from the true target in one call,
       mixed into the input of a second one. It costs one more call of the decoder, without its backward pass, and one
       more readout. The encoder runs once.

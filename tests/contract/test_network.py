@@ -158,15 +158,16 @@ def test_it_learns_sixteen_pairs_by_heart(config: Path) -> None:
     expected = [[t for t in row if t not in (PAD, EOS)] for row in batch.tgt_out.tolist()]
     optimizer = torch.optim.Adam(module.parameters(), 1e-3)
     module.objective = LabelSmoothedCrossEntropy(0.0)
-    for _ in range(400):
+    for step in range(400):
         optimizer.zero_grad()
         total, tokens, parts = module.objective(module.model, batch)
         (total / tokens).backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
-        if parts["nll"] / tokens < 0.02:
-            break
-    assert [best.tokens for best, *_ in module.generate(batch)] == expected
+        close = step % 10 == 0 and parts["nll"] / tokens < 0.2
+        if close and [best.tokens for best, *_ in module.generate(batch)] == expected:
+            return
+    pytest.fail(f"after 400 steps the loss is {parts['nll'] / tokens:.3f} nats a token")
 
 
 def test_save_and_load_give_the_same_logits(config: Path, tmp_path: Path) -> None:
