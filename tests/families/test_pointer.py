@@ -1,5 +1,6 @@
 """The pointer-generator against loops over the equations, its laws, and words that no vocabulary has, end to end."""
 
+import json
 import random
 from pathlib import Path
 
@@ -273,6 +274,8 @@ def test_a_trained_network_copies_words_that_it_has_never_seen(tmp_path: Path) -
         "--data.tokenizer=Pretokenized", "--data.tokenizer.min_frequency=100", "--data.max_tokens=256",
         "--trainer.max_epochs=5", "--trainer.accelerator=cpu",
     ])  # fmt: skip
+    (scores,) = tmp_path.rglob("val_scores.json")
+    assert json.loads(scores.read_text())["scores"]["exact_match"]["value"] > 90
     (checkpoint,) = tmp_path.rglob("best.ckpt")
     main(["generate", str(checkpoint), str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt")])
     assert (tmp_path / "out.txt").read_text().splitlines() == tests
