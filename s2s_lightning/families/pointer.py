@@ -31,7 +31,7 @@ from s2s_lightning.nn.recurrence import Recurrence
 
 
 class PointerGenerator(Readout):
-    """P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a_i (See et al., 2017, eq. 9, arXiv:1704.04368).
+    """P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a_i (See et al., 2017, arXiv:1704.04368).
 
     P_vocab = softmax(W h + b), p_gen = sigmoid(gate), a is the mean attention over the decoder's layers and heads. Ids
     from V on are words that no vocabulary has: V + i is the source's at position i, where it stands first. The source
@@ -109,29 +109,38 @@ class PointerCarry(NamedTuple):
 
 
 class PointerDecoder(Decoder):
-    """An LSTM layer whose state looks for a context, minding where it has looked (See et al., 2017, 2.1-2.3).
+    """An LSTM layer whose state looks for a context, minding where it has looked (See et al., 2017).
 
     hidden = V [s_t; h*_t] + b with h*_t = sum_i a_ti h_i
-    gate = w_h . h*_t + w_s . s_t + w_x . y_t + b, of which p_gen is the sigmoid (eq. 8)
+    gate = w_h . h*_t + w_s . s_t + w_x . y_t + b, of which p_gen is the sigmoid
 
-    As in the paper, the LSTM reads the embedding alone, so that it runs over the whole target in one call; the authors'
-    program also feeds it the last context.
+    The LSTM reads the embedding alone, so that it runs over the whole target in one call; the authors' program
+    (github.com/abisee/pointer-generator) also feeds it the last context. Below a readout that does not copy the gate is
+    unused.
 
     Args:
         d_embedding: width E of the target embedding.
         memory: what the encoder hands over.
         d_model: width H of the LSTM and of the hidden states.
         d_score: width A inside the score.
+        coverage: whether the score reads the coverage.
         dropout: probability, on the embeddings, on the LSTM's output and on the hidden states.
     """
 
     def __init__(
-        self, d_embedding: int, memory: MemoryShape, d_model: int = 256, *, d_score: int = 256, dropout: float = 0.2
+        self,
+        d_embedding: int,
+        memory: MemoryShape,
+        d_model: int = 256,
+        *,
+        d_score: int = 256,
+        coverage: bool = True,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.recurrence = Recurrence("lstm", d_embedding, d_model, 1)
         self.bridge = bridge(memory.summary, self.recurrence.state_shape)
-        self.attention = CoverageAttention(d_model, memory.d_states, d_score)
+        self.attention = CoverageAttention(d_model, memory.d_states, d_score, coverage)
         self.output = nn.Linear(d_model + memory.d_states, d_model)
         self.gate = nn.Linear(d_model + memory.d_states + d_embedding, 1)
         for layer in (self.output, self.gate):
@@ -180,9 +189,11 @@ class Pointer(Seq2SeqModule):
     Args:
         src_vocab_size: source tokens, or tokens of both sides when joint.
         tgt_vocab_size: target tokens; None with a joint vocabulary.
-        d_embedding: width of the embeddings (paper: 128).
-        d_model: width of the decoder, and of each direction of the encoder (paper: 256).
+        d_embedding: width of the embeddings (the authors' program: 128).
+        d_model: width of the decoder, and of each direction of the encoder (the authors' program: 256).
         d_score: width inside the attention's tanh.
+        coverage: attention reads where it has looked. Without, no step waits for another; the authors trained so first,
+            and then for a short while with coverage and its loss: a second run with ``--init_from``.
         dropout: probability, on embeddings, on the decoder's state and on what the readout reads.
         tie_embeddings: what shares one matrix: "all", "readout" or "none"; the first two need d_embedding = d_model.
     """
@@ -195,11 +206,14 @@ class Pointer(Seq2SeqModule):
         d_embedding: int = 128,
         d_model: int = 256,
         d_score: int = 256,
+        coverage: bool = True,
         dropout: float = 0.2,
         tie_embeddings: Tie = "none",
     ) -> None:
         encoder = RecurrentEncoder(d_embedding, "lstm", 2 * d_model, direction="both", dropout=dropout)
-        decoder = PointerDecoder(d_embedding, encoder.shape, d_model, d_score=d_score, dropout=dropout)
+        decoder = PointerDecoder(
+            d_embedding, encoder.shape, d_model, d_score=d_score, coverage=coverage, dropout=dropout
+        )
         super().__init__(
             assemble(
                 encoder,

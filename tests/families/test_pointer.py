@@ -30,10 +30,11 @@ TARGET = torch.tensor([[V, 7, 10, V + 4, EOS], [5, UNK, V + 1, EOS, PAD]])
 
 
 @pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("coverage", [True, False], ids=["coverage", "without"])
 @pytest.mark.parametrize("tgt_vocab_size", [None, TGT_VOCAB], ids=["joint", "separate"])
-def test_laws(law: object, tgt_vocab_size: int | None) -> None:
+def test_laws(law: object, tgt_vocab_size: int | None, coverage: bool) -> None:
     torch.manual_seed(0)
-    law(Pointer(SRC_VOCAB, tgt_vocab_size, **SIZES).model.double().eval())
+    law(Pointer(SRC_VOCAB, tgt_vocab_size, **SIZES, coverage=coverage).model.double().eval())
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def output() -> DecoderOutput:
 
 
 def by_the_equation(readout: PointerGenerator, output: DecoderOutput) -> Tensor:
-    """P(w) (B, T, V + S), eq. 9, a token and a source position at a time."""
+    """P(w) (B, T, V + S), a token and a source position at a time."""
     rows = []
     for b, copy in enumerate(COPY):
         for t in range(TARGET.shape[1]):
@@ -140,7 +141,7 @@ def test_gradients_stay_finite_where_attention_misses_the_target(readout: Pointe
 def row_by_the_equations(
     p: dict[str, Tensor], states: Tensor, start: Tensor, y: Tensor
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Hidden states, gates and weights of one sentence: eq. 1-3, 8, 10 and 11, and the LSTM, gate by gate.
+    """Hidden states, gates and weights of one sentence; the LSTM gate by gate.
 
     Args:
         p: the decoder's parameters.
@@ -183,6 +184,19 @@ def test_the_decoder_is_that_of_the_papers_equations() -> None:
         found = output.hidden[row], output.gate[row], output.attention[row, 0, 0, :, :length]
         for a, b in zip(found, map(torch.stack, parts), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_without_coverage_the_steps_are_those_of_a_coverage_that_weighs_nothing() -> None:
+    torch.manual_seed(0)
+    loop, together = (
+        PointerDecoder(memory=MemoryShape(10, (2, 8)), **SIZES, coverage=c).double() for c in (True, False)
+    )
+    torch.nn.init.zeros_(loop.attention.coverage)
+    together.load_state_dict({k: v for k, v in loop.state_dict().items() if k != "attention.coverage"})
+    states, y = torch.randn(3, 5, 10, dtype=torch.float64), torch.randn(3, 4, 6, dtype=torch.float64)
+    memory = Memory(states, states, source()[1], torch.randn(3, 2, 8, dtype=torch.float64))
+    expected, found = (decoder.eval()(y, decoder.start(memory), need_weights=True) for decoder in (loop, together))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_coverage_loss_is_the_papers_sum() -> None:
