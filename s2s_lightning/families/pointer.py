@@ -60,30 +60,33 @@ class PointerGenerator(Readout):
             return src_copy
         if self.joint:
             return src
-        first = (src.unsqueeze(2) == src.unsqueeze(1)).int().argmax(-1)
-        return torch.where(src <= EOS, src, len(self.weight) + first)
+        return torch.where(src <= EOS, src, len(self.weight) + first_places(src))
 
     def known(self, ids: Tensor) -> Tensor:
         return torch.where(ids < len(self.weight), ids, UNK)
 
     def forward(self, output: DecoderOutput, src: Tensor) -> Tensor:
-        """Log-probabilities (B, T, V + S). A word is summed at its first position, and written there alone."""
+        """Log-probabilities (B, T, V + S); the attention to a word is summed at its first place."""
         log_gen, log_copy, attention = mixture(output)
-        same = src.unsqueeze(2) == src.unsqueeze(1)
-        later = same.tril(-1).any(-1)
-        mass = attention @ same.to(attention.dtype)
-        copied = (log_copy.unsqueeze(-1) + log(mass)).masked_fill((mass == 0) | later.unsqueeze(1), -torch.inf)
+        first, places = first_places(src), torch.arange(src.shape[1], device=src.device)
+        mass = torch.zeros_like(attention).scatter_add(2, first.unsqueeze(1).expand_as(attention), attention)
+        copied = (log_copy.unsqueeze(-1) + log(mass)).masked_fill(mass == 0, -torch.inf)
         logits = linear(output.hidden, self.weight, self.bias).to(attention.dtype)
         scores = pad(logits.log_softmax(-1) + log_gen.unsqueeze(-1), (0, src.shape[1]), value=-torch.inf)
-        own = len(self.weight) + torch.arange(src.shape[1], device=src.device)  # of a later position: nobody's id
-        place = torch.where(later, own, src).unsqueeze(1).expand_as(mass)
-        return scores.scatter(2, place, torch.logaddexp(scores.gather(2, place), copied))
+        # A later place of a word goes to a column that is nobody's, so that no two write to one: gradients rest on it.
+        ids = torch.where(first == places, src, len(self.weight) + places).unsqueeze(1).expand_as(mass)
+        return scores.scatter(2, ids, torch.logaddexp(scores.gather(2, ids), copied))
 
     def cross_entropy(self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float) -> CrossEntropy:
         log_gen, log_copy, attention = mixture(output)
         mass = (attention * (src.unsqueeze(1) == target.unsqueeze(2))).sum(-1)
         log_rest = log_copy + log(mass)
         return mixture_cross_entropy(output.hidden, self.weight, self.bias, log_gen, log_rest, target, label_smoothing)
+
+
+def first_places(ids: Tensor) -> Tensor:
+    """Where each id of a row stands first: (B, S) -> (B, S)."""
+    return (ids.unsqueeze(2) == ids.unsqueeze(1)).int().argmax(-1)
 
 
 def mixture(output: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
