@@ -176,7 +176,7 @@ def _accumulate(
             span = slice(start, start + chunk)
             h, y, r = hidden[span].to(product_type), target[span].unsqueeze(1), real[span]
             logits = torch.mm(h, w.t()).to(exact).add_(b)
-            known = y.clamp(max=len(weight) - 1)
+            known = y if log_share is None else y.clamp(max=len(weight) - 1)
             z_y, top = logits.gather(1, known), logits.amax(1, keepdim=True)
             mass = logits.sub_(top).exp_().sum(1, keepdim=True)  # in place: now probabilities but for their sum
             normaliser = mass.log() + top

@@ -308,12 +308,12 @@ class Seq2SeqData(LightningDataModule):
             sources: the text of each row's source; without it, and with tokenizers that have no symbols, a place is
                 UNK.
         """
-        target = self.tokenizers.target
-        if all(i < target.vocab_size for row in ids for i in row):
+        target, size = self.tokenizers.target, self.tokenizers.target.vocab_size
+        if all(i < size for row in ids for i in row):
             return target.decode(ids)
         copier = Copier.of(self.tokenizers)
         if copier is None or sources is None:
-            return target.decode([[i if i < target.vocab_size else UNK for i in row] for row in ids])
+            return target.decode([[i if i < size else UNK for i in row] for row in ids])
         return copier.decode(ids, sources)
 
     def src_tokens(self, ids: Sequence[int]) -> list[str]:

@@ -124,20 +124,20 @@ def _write(
                 tgt.write(copier.encode_targets(targets, sources))
                 copy.write(copier.encode_sources(sources))
         columns = {"src": src.array(), "tgt": tgt.array(), **({"copy": copy.array()} if copier else {}), **texts}
-        unknown = src.unknown, tgt.unknown + tgt.wide
-        info = SplitInfo(src.rows, src.tokens, tgt.tokens, *unknown, copyable=tgt.wide)
+        unknown = src.unknown, tgt.unknown + tgt.copyable
+        info = SplitInfo(src.rows, src.tokens, tgt.tokens, *unknown, tgt.copyable)
         batch = pa.record_batch(columns).replace_schema_metadata({"info": json.dumps(info._asdict())})
         with pa.ipc.new_file(str(path), batch.schema) as writer:
             writer.write_batch(batch)
 
 
 class _Side:
-    """A column of ids on its way to disk; ``wide`` if there may be ids above the vocabulary."""
+    """A column of ids on its way to disk; ``wide`` if places in the source are among them."""
 
     def __init__(self, vocab_size: int, values: IO[bytes], offsets: IO[bytes], *, wide: bool = False) -> None:
         self.vocab_size = vocab_size
         self.dtype = np.dtype(np.uint16 if vocab_size <= 2**16 and not wide else np.uint32)
-        self.rows = self.tokens = self.unknown = self.wide = 0
+        self.rows = self.tokens = self.unknown = self.copyable = 0
         self._values = values
         self._offsets = offsets
         self._offsets.write(np.zeros(1, np.int64).tobytes())
@@ -149,7 +149,7 @@ class _Side:
         self.rows += len(rows)
         self.tokens += len(part.values)
         self.unknown += int(np.count_nonzero(part.values == UNK))
-        self.wide += int(np.count_nonzero(part.values >= self.vocab_size))
+        self.copyable += int(np.count_nonzero(part.values >= self.vocab_size))
 
     def array(self) -> pa.LargeListArray:
         values, offsets = _mapped(self._values, self.dtype), _mapped(self._offsets, np.dtype(np.int64))

@@ -31,7 +31,7 @@ from s2s_lightning.nn.recurrence import Recurrence
 
 
 class PointerGenerator(Readout):
-    """P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a_i (See et al., 2017, eq. 9, arXiv:1704.04368).
+    """P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: w_i = w} a_i (See et al., 2017, arXiv:1704.04368).
 
     P_vocab = softmax(W h + b), p_gen = sigmoid(gate), a is the mean attention over the decoder's layers and heads. Ids
     from V on are words that no vocabulary has: V + i is the source's at position i, where it stands first. The source
@@ -60,30 +60,33 @@ class PointerGenerator(Readout):
             return src_copy
         if self.joint:
             return src
-        first = (src.unsqueeze(2) == src.unsqueeze(1)).int().argmax(-1)
-        return torch.where(src <= EOS, src, len(self.weight) + first)
+        return torch.where(src <= EOS, src, len(self.weight) + first_places(src))
 
     def known(self, ids: Tensor) -> Tensor:
         return torch.where(ids < len(self.weight), ids, UNK)
 
     def forward(self, output: DecoderOutput, src: Tensor) -> Tensor:
-        """Log-probabilities (B, T, V + S). A word is summed at its first position, and written there alone."""
+        """Log-probabilities (B, T, V + S); the attention to a word is summed at its first place."""
         log_gen, log_copy, attention = mixture(output)
-        same = src.unsqueeze(2) == src.unsqueeze(1)
-        later = same.tril(-1).any(-1)
-        mass = attention @ same.to(attention.dtype)
-        copied = (log_copy.unsqueeze(-1) + log(mass)).masked_fill((mass == 0) | later.unsqueeze(1), -torch.inf)
+        first, places = first_places(src), torch.arange(src.shape[1], device=src.device)
+        mass = torch.zeros_like(attention).scatter_add(2, first.unsqueeze(1).expand_as(attention), attention)
+        copied = (log_copy.unsqueeze(-1) + log(mass)).masked_fill(mass == 0, -torch.inf)
         logits = linear(output.hidden, self.weight, self.bias).to(attention.dtype)
         scores = pad(logits.log_softmax(-1) + log_gen.unsqueeze(-1), (0, src.shape[1]), value=-torch.inf)
-        own = len(self.weight) + torch.arange(src.shape[1], device=src.device)  # of a later position: nobody's id
-        place = torch.where(later, own, src).unsqueeze(1).expand_as(mass)
-        return scores.scatter(2, place, torch.logaddexp(scores.gather(2, place), copied))
+        # A later place of a word goes to a column that is nobody's, so that no two write to one: gradients rest on it.
+        ids = torch.where(first == places, src, len(self.weight) + places).unsqueeze(1).expand_as(mass)
+        return scores.scatter(2, ids, torch.logaddexp(scores.gather(2, ids), copied))
 
     def cross_entropy(self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float) -> CrossEntropy:
         log_gen, log_copy, attention = mixture(output)
         mass = (attention * (src.unsqueeze(1) == target.unsqueeze(2))).sum(-1)
         log_rest = log_copy + log(mass)
         return mixture_cross_entropy(output.hidden, self.weight, self.bias, log_gen, log_rest, target, label_smoothing)
+
+
+def first_places(ids: Tensor) -> Tensor:
+    """Where each id of a row stands first: (B, S) -> (B, S)."""
+    return (ids.unsqueeze(2) == ids.unsqueeze(1)).int().argmax(-1)
 
 
 def mixture(output: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,29 +112,38 @@ class PointerCarry(NamedTuple):
 
 
 class PointerDecoder(Decoder):
-    """An LSTM layer whose state looks for a context, minding where it has looked (See et al., 2017, 2.1-2.3).
+    """An LSTM layer whose state looks for a context, minding where it has looked (See et al., 2017).
 
     hidden = V [s_t; h*_t] + b with h*_t = sum_i a_ti h_i
-    gate = w_h . h*_t + w_s . s_t + w_x . y_t + b, of which p_gen is the sigmoid (eq. 8)
+    gate = w_h . h*_t + w_s . s_t + w_x . y_t + b, of which p_gen is the sigmoid
 
-    As in the paper, the LSTM reads the embedding alone, so that it runs over the whole target in one call; the authors'
-    program also feeds it the last context.
+    The LSTM reads the embedding alone, so that it runs over the whole target in one call; the authors' program
+    (github.com/abisee/pointer-generator) also feeds it the last context. Below a readout that does not copy the gate is
+    unused.
 
     Args:
         d_embedding: width E of the target embedding.
         memory: what the encoder hands over.
         d_model: width H of the LSTM and of the hidden states.
         d_score: width A inside the score.
+        coverage: whether the score reads the coverage.
         dropout: probability, on the embeddings, on the LSTM's output and on the hidden states.
     """
 
     def __init__(
-        self, d_embedding: int, memory: MemoryShape, d_model: int = 256, *, d_score: int = 256, dropout: float = 0.2
+        self,
+        d_embedding: int,
+        memory: MemoryShape,
+        d_model: int = 256,
+        *,
+        d_score: int = 256,
+        coverage: bool = True,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.recurrence = Recurrence("lstm", d_embedding, d_model, 1)
         self.bridge = bridge(memory.summary, self.recurrence.state_shape)
-        self.attention = CoverageAttention(d_model, memory.d_states, d_score)
+        self.attention = CoverageAttention(d_model, memory.d_states, d_score, coverage)
         self.output = nn.Linear(d_model + memory.d_states, d_model)
         self.gate = nn.Linear(d_model + memory.d_states + d_embedding, 1)
         for layer in (self.output, self.gate):
@@ -180,9 +192,11 @@ class Pointer(Seq2SeqModule):
     Args:
         src_vocab_size: source tokens, or tokens of both sides when joint.
         tgt_vocab_size: target tokens; None with a joint vocabulary.
-        d_embedding: width of the embeddings (paper: 128).
-        d_model: width of the decoder, and of each direction of the encoder (paper: 256).
+        d_embedding: width of the embeddings (the authors' program: 128).
+        d_model: width of the decoder, and of each direction of the encoder (the authors' program: 256).
         d_score: width inside the attention's tanh.
+        coverage: attention reads where it has looked. Without, no step waits for another; the authors trained so first,
+            and then for a short while with coverage and its loss: a second run with ``--init_from``.
         dropout: probability, on embeddings, on the decoder's state and on what the readout reads.
         tie_embeddings: what shares one matrix: "all", "readout" or "none"; the first two need d_embedding = d_model.
     """
@@ -195,11 +209,14 @@ class Pointer(Seq2SeqModule):
         d_embedding: int = 128,
         d_model: int = 256,
         d_score: int = 256,
+        coverage: bool = True,
         dropout: float = 0.2,
         tie_embeddings: Tie = "none",
     ) -> None:
         encoder = RecurrentEncoder(d_embedding, "lstm", 2 * d_model, direction="both", dropout=dropout)
-        decoder = PointerDecoder(d_embedding, encoder.shape, d_model, d_score=d_score, dropout=dropout)
+        decoder = PointerDecoder(
+            d_embedding, encoder.shape, d_model, d_score=d_score, coverage=coverage, dropout=dropout
+        )
         super().__init__(
             assemble(
                 encoder,

@@ -224,28 +224,29 @@ class PredictiveWindow(MonotonicWindow):
 
 
 class CoverageAttention(nn.Module):
-    """Additive attention that reads where it has looked before (See et al., 2017, eq. 10-11, arXiv:1704.04368).
+    """Additive attention that reads where it has looked before (See et al., 2017, arXiv:1704.04368).
 
     a_t = softmax(v . tanh(W q_t + U k_i + w c_ti + b)), with the coverage c_t = sum_{t' < t} a_t'
 
-    Steps wait for each other here, and nowhere else in a decoder whose queries do not read the context.
+    Steps wait for each other here, and nowhere else in a decoder whose queries do not read the context. Without w they
+    do not wait.
 
     Args:
         d_query: width of the queries.
         d_memory: width of the encoder's states.
         d_score: width A inside the tanh.
+        reads_coverage: whether there is a w; the coverage is summed in either case.
     """
 
-    def __init__(self, d_query: int, d_memory: int, d_score: int) -> None:
+    def __init__(self, d_query: int, d_memory: int, d_score: int, reads_coverage: bool = True) -> None:
         super().__init__()
         self.query = nn.Linear(d_query, d_score)
         self.key = nn.Linear(d_memory, d_score, bias=False)
-        self.coverage = nn.Parameter(torch.empty(d_score))
+        self.coverage = nn.Parameter(torch.randn(d_score) * d_score**-0.5) if reads_coverage else None
         self.v = nn.Parameter(torch.empty(d_score))
         nn.init.xavier_uniform_(self.query.weight)
         nn.init.zeros_(self.query.bias)
         nn.init.xavier_uniform_(self.key.weight)
-        nn.init.normal_(self.coverage, std=d_score**-0.5)
         nn.init.normal_(self.v, std=d_score**-0.5)
 
     def keys(self, states: Tensor) -> Tensor:
@@ -265,6 +266,10 @@ class CoverageAttention(nn.Module):
         Returns:
             weights (B, T, S), 0 at padding, and the coverage after them.
         """
+        if self.coverage is None:
+            scores = (keys.unsqueeze(1) + self.query(query).unsqueeze(2)).tanh() @ self.v
+            together = align(scores, padding)
+            return together, coverage + together.sum(1)
         weights = []
         for q in self.query(query).split(1, 1):
             scores = (keys + q + coverage.unsqueeze(-1) * self.coverage).tanh() @ self.v

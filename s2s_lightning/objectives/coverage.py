@@ -14,13 +14,13 @@ from s2s_lightning.objectives.cross_entropy import LabelSmoothedCrossEntropy
 class CoverageLoss(Objective):
     """Cross-entropy + weight * sum_i min(a_ti, c_ti), c_t = sum_{t' < t} a_t' (See et al., 2017, arXiv:1704.04368).
 
-    Equations 12 and 13: looking again where one has looked costs. a is the mean attention over the layers and heads of
-    any decoder that has attention; c is made of it here, whether the decoder reads a coverage or not. The paper adds
-    the term after long training without; a second run from the first one's checkpoint does that (``--init_from``).
-    Logged as ``coverage``, without its weight.
+    Looking again where one has looked costs. a is the mean attention over the layers and heads of any decoder that has
+    attention; c is made of it here, whether the decoder reads a coverage or not. The authors add the term after long
+    training without; a second run from the first one's checkpoint does that (``--init_from``). Logged as ``coverage``,
+    without its weight.
 
     Args:
-        weight: of the coverage loss (paper: 1).
+        weight: of the coverage loss (lambda; the authors' program: 1).
         label_smoothing: of the cross-entropy.
 
     Raises:

@@ -1,5 +1,6 @@
 """The pointer-generator against loops over the equations, its laws, and words that no vocabulary has, end to end."""
 
+import json
 import random
 from pathlib import Path
 
@@ -29,10 +30,11 @@ TARGET = torch.tensor([[V, 7, 10, V + 4, EOS], [5, UNK, V + 1, EOS, PAD]])
 
 
 @pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("coverage", [True, False], ids=["coverage", "without"])
 @pytest.mark.parametrize("tgt_vocab_size", [None, TGT_VOCAB], ids=["joint", "separate"])
-def test_laws(law: object, tgt_vocab_size: int | None) -> None:
+def test_laws(law: object, tgt_vocab_size: int | None, coverage: bool) -> None:
     torch.manual_seed(0)
-    law(Pointer(SRC_VOCAB, tgt_vocab_size, **SIZES).model.double().eval())
+    law(Pointer(SRC_VOCAB, tgt_vocab_size, **SIZES, coverage=coverage).model.double().eval())
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def output() -> DecoderOutput:
 
 
 def by_the_equation(readout: PointerGenerator, output: DecoderOutput) -> Tensor:
-    """P(w) (B, T, V + S), eq. 9, a token and a source position at a time."""
+    """P(w) (B, T, V + S), a token and a source position at a time."""
     rows = []
     for b, copy in enumerate(COPY):
         for t in range(TARGET.shape[1]):
@@ -139,7 +141,7 @@ def test_gradients_stay_finite_where_attention_misses_the_target(readout: Pointe
 def row_by_the_equations(
     p: dict[str, Tensor], states: Tensor, start: Tensor, y: Tensor
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Hidden states, gates and weights of one sentence: eq. 1-3, 8, 10 and 11, and the LSTM, gate by gate.
+    """Hidden states, gates and weights of one sentence; the LSTM gate by gate.
 
     Args:
         p: the decoder's parameters.
@@ -182,6 +184,19 @@ def test_the_decoder_is_that_of_the_papers_equations() -> None:
         found = output.hidden[row], output.gate[row], output.attention[row, 0, 0, :, :length]
         for a, b in zip(found, map(torch.stack, parts), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_without_coverage_the_steps_are_those_of_a_coverage_that_weighs_nothing() -> None:
+    torch.manual_seed(0)
+    loop, together = (
+        PointerDecoder(memory=MemoryShape(10, (2, 8)), **SIZES, coverage=c).double() for c in (True, False)
+    )
+    torch.nn.init.zeros_(loop.attention.coverage)
+    together.load_state_dict({k: v for k, v in loop.state_dict().items() if k != "attention.coverage"})
+    states, y = torch.randn(3, 5, 10, dtype=torch.float64), torch.randn(3, 4, 6, dtype=torch.float64)
+    memory = Memory(states, states, source()[1], torch.randn(3, 2, 8, dtype=torch.float64))
+    expected, found = (decoder.eval()(y, decoder.start(memory), need_weights=True) for decoder in (loop, together))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_coverage_loss_is_the_papers_sum() -> None:
@@ -273,6 +288,8 @@ def test_a_trained_network_copies_words_that_it_has_never_seen(tmp_path: Path) -
         "--data.tokenizer=Pretokenized", "--data.tokenizer.min_frequency=100", "--data.max_tokens=256",
         "--trainer.max_epochs=5", "--trainer.accelerator=cpu",
     ])  # fmt: skip
+    (scores,) = tmp_path.rglob("val_scores.json")
+    assert json.loads(scores.read_text())["scores"]["exact_match"]["value"] > 90
     (checkpoint,) = tmp_path.rglob("best.ckpt")
     main(["generate", str(checkpoint), str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt")])
     assert (tmp_path / "out.txt").read_text().splitlines() == tests
