@@ -288,7 +288,8 @@ class DeltaNet(_DeltaNet):
 class GatedDeltaNet(_DeltaNet):
     """The gated delta rule in encoder and decoder, and attention over the source (Yang et al., 2024, arXiv:2412.06464).
 
-    The paper's are language models: here the encoder reads both ways, and the decoder attends to what it read.
+    The paper's are language models, whose feed-forward layers are SwiGLU (3.4): here those are plain, the encoder reads
+    both ways, and the decoder attends to what it read.
 
     Card:
         year: 2024

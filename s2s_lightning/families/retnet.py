@@ -144,7 +144,8 @@ class RetNetDecoder(MixerDecoder):
 class RetNet(Seq2SeqModule):
     """Retention in encoder and decoder (Sun et al., 2023, arXiv:2307.08621), and attention over the source.
 
-    The paper's is a language model; the encoder reads both ways, and the decoder attends to what it read.
+    The paper's is a language model with layer normalisation: here the encoder reads both ways, the decoder attends to
+    what it read, and norms divide by the root mean square, as in the authors' code.
 
     Card:
         year: 2023
