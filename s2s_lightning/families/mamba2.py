@@ -61,7 +61,7 @@ class Carry(NamedTuple):
 
 
 class Mamba2Mixer(Mixer):
-    """The Mamba-2 layer (Dao & Gu, 2024, 7, arXiv:2405.21060).
+    """The Mamba-2 layer (Dao & Gu, 2024, arXiv:2405.21060).
 
     gate z, inputs and step sizes from one product; a short convolution and SiLU give x, B and C of each position;
     h_t = exp(-a dt_t) h_{t-1} + dt_t B_t x_t^T and y_t = h_t^T C_t + d x_t; the output is W RMSNorm(y * silu(z)).
@@ -103,7 +103,7 @@ class Mamba2Mixer(Mixer):
         convolved, inputs = self.convolution(convolved, carry.inputs, padding)
         convolved = F.silu(convolved).to(carry.state.dtype)
         y, state = self._recur(convolved, *self._log_steps(step.to(carry.state.dtype), padding), carry.state)
-        return self.output(self._gated_norm(y, gate)), Carry(inputs.to(carry.inputs.dtype), state)
+        return self.output(self._gated_norm(y, gate).to(gate.dtype)), Carry(inputs.to(carry.inputs.dtype), state)
 
     def _log_steps(self, step: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
         """Log dt and log of the decay (B, T, H); at padding nothing enters and nothing decays."""
@@ -192,8 +192,8 @@ class Mamba2Decoder(MixerDecoder):
 class Mamba2(Seq2SeqModule):
     """State space layers in both encoder and decoder, and attention between the two alone.
 
-    Mamba-2 (Dao & Gu, 2024, arXiv:2405.21060) in the encoder-decoder of Pitorro et al. (2024, arXiv:2407.05489). Their
-    code reads the source from left to right without feed-forward layers; here it is read both ways, with them.
+    Mamba-2 (Dao & Gu, 2024, arXiv:2405.21060), where the encoder-decoder of Pitorro et al. (2024, arXiv:2407.05489) has
+    the first Mamba. Their encoder reads from left to right, without feed-forward layers; this one both ways, with them.
 
     Card:
         year: 2024
