@@ -90,3 +90,9 @@ def rotate(x: Tensor, rotation: Rotation | None) -> Tensor:
     a, b = x.chunk(2, -1)
     cos, sin = rotation
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def ends(padding: Tensor) -> Tensor:
+    """Behind the last real position of each row: padding (B, T) -> (B,), 0 for a row without any."""
+    places = torch.arange(1, padding.shape[1] + 1, device=padding.device)
+    return places.masked_fill(padding, 0).amax(1)
