@@ -32,10 +32,10 @@ LETTERS = {
     "R": "num_layers",
     "H": "num_heads",
     "X": "expand",
-    "W": "d_head",
+    "J": "d_head",
     "Z": "d_state",
     "Y": "d_key",
-    "G": "num_groups",
+    "C": "num_groups",
 }
 """Letter -> the option whose value it stands for. U and V are the sizes of the vocabularies."""
 

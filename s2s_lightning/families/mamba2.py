@@ -15,8 +15,8 @@ from s2s_lightning.architecture import MemoryShape, Tie, assemble
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import NORM_EPS, MixerDecoder, MixerEncoder
 from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.nn.convolution import ShortConvolution
 from s2s_lightning.nn.mixer import Mixer
-from s2s_lightning.nn.short_convolution import ShortConvolution
 from s2s_lightning.nn.ssd import ssd
 
 SMALLEST_STEP = 1e-30
@@ -82,7 +82,7 @@ class Mamba2Mixer(Mixer):
         d_convolved = self.d_inner + 2 * self.groups * self.d_state
         self.parts = (self.d_inner, d_convolved, self.num_heads)
         self.input = nn.Linear(d_model, sum(self.parts), bias=False)
-        self.convolution = ShortConvolution(d_convolved, space.kernel_size)
+        self.convolution = ShortConvolution(d_convolved, space.kernel_size, bias=True)
         self.log_a = nn.Parameter(torch.empty(self.num_heads).uniform_(1, 16).log())
         self.skip = nn.Parameter(torch.ones(self.num_heads))
         dt = torch.empty(self.num_heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
@@ -97,13 +97,11 @@ class Mamba2Mixer(Mixer):
         return Carry(self.convolution.start(rows, state), state)
 
     def forward(self, x: Tensor, carry: Carry, padding: Tensor | None = None) -> tuple[Tensor, Carry]:
-        if padding is not None:
-            x = x.masked_fill(padding.unsqueeze(-1), 0)
         gate, convolved, step = self.input(x).split_with_sizes(self.parts, -1)
         convolved, inputs = self.convolution(convolved, carry.inputs, padding)
         convolved = F.silu(convolved).to(carry.state.dtype)
         y, state = self._recur(convolved, *self._log_steps(step.to(carry.state.dtype), padding), carry.state)
-        return self.output(self._gated_norm(y, gate).to(gate.dtype)), Carry(inputs.to(carry.inputs.dtype), state)
+        return self.output(self._gated_norm(y, gate).to(gate.dtype)), Carry(inputs, state)
 
     def _log_steps(self, step: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
         """Log dt and log of the decay (B, T, H); at padding nothing enters and nothing decays."""
@@ -204,8 +202,8 @@ class Mamba2(Seq2SeqModule):
         use: long sequences, where a cache that grows would be the cost.
         paper: Dao & Gu, 2024, arXiv:2405.21060; as encoder-decoder Pitorro et al., 2024, arXiv:2407.05489
         embeddings: D*(U+V) + V*(D+1)
-        encoder: N*(2*(D*(3*X*D+2*G*Z+X*D//W) + (K+1)*(X*D+2*G*Z) + 3*X*D//W + X*D) + 2*D*F+D+F + 2*D) + D
-        decoder: L*(D*(3*X*D+2*G*Z+X*D//W) + (K+1)*(X*D+2*G*Z) + 3*X*D//W + X*D + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
+        encoder: N*(2*(D*(3*X*D+2*C*Z+X*D//J) + (K+1)*(X*D+2*C*Z) + 3*X*D//J + X*D) + 2*D*F+D+F + 2*D) + D
+        decoder: L*(D*(3*X*D+2*C*Z+X*D//J) + (K+1)*(X*D+2*C*Z) + 3*X*D//J + X*D + 4*D*(D+1) + 2*D*F+D+F + 3*D) + D
 
     Args:
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.
