@@ -15,8 +15,8 @@ from s2s_lightning.architecture import MemoryShape, Tie, assemble
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import NORM_EPS, MixerDecoder, MixerEncoder
 from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.nn.convolution import ShortConvolution
 from s2s_lightning.nn.mixer import Mixer
-from s2s_lightning.nn.short_convolution import ShortConvolution
 from s2s_lightning.nn.ssd import ssd
 
 SMALLEST_STEP = 1e-30
@@ -61,7 +61,7 @@ class Carry(NamedTuple):
 
 
 class Mamba2Mixer(Mixer):
-    """The Mamba-2 layer (Dao & Gu, 2024, 7, arXiv:2405.21060).
+    """The Mamba-2 layer (Dao & Gu, 2024, arXiv:2405.21060).
 
     gate z, inputs and step sizes from one product; a short convolution and SiLU give x, B and C of each position;
     h_t = exp(-a dt_t) h_{t-1} + dt_t B_t x_t^T and y_t = h_t^T C_t + d x_t; the output is W RMSNorm(y * silu(z)).
@@ -82,7 +82,7 @@ class Mamba2Mixer(Mixer):
         d_convolved = self.d_inner + 2 * self.groups * self.d_state
         self.parts = (self.d_inner, d_convolved, self.num_heads)
         self.input = nn.Linear(d_model, sum(self.parts), bias=False)
-        self.convolution = ShortConvolution(d_convolved, space.kernel_size)
+        self.convolution = ShortConvolution(d_convolved, space.kernel_size, bias=True)
         self.log_a = nn.Parameter(torch.empty(self.num_heads).uniform_(1, 16).log())
         self.skip = nn.Parameter(torch.ones(self.num_heads))
         dt = torch.empty(self.num_heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
@@ -97,13 +97,11 @@ class Mamba2Mixer(Mixer):
         return Carry(self.convolution.start(rows, state), state)
 
     def forward(self, x: Tensor, carry: Carry, padding: Tensor | None = None) -> tuple[Tensor, Carry]:
-        if padding is not None:
-            x = x.masked_fill(padding.unsqueeze(-1), 0)
         gate, convolved, step = self.input(x).split_with_sizes(self.parts, -1)
         convolved, inputs = self.convolution(convolved, carry.inputs, padding)
         convolved = F.silu(convolved).to(carry.state.dtype)
         y, state = self._recur(convolved, *self._log_steps(step.to(carry.state.dtype), padding), carry.state)
-        return self.output(self._gated_norm(y, gate)), Carry(inputs.to(carry.inputs.dtype), state)
+        return self.output(self._gated_norm(y, gate).to(gate.dtype)), Carry(inputs, state)
 
     def _log_steps(self, step: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
         """Log dt and log of the decay (B, T, H); at padding nothing enters and nothing decays."""
@@ -192,8 +190,8 @@ class Mamba2Decoder(MixerDecoder):
 class Mamba2(Seq2SeqModule):
     """State space layers in both encoder and decoder, and attention between the two alone.
 
-    Mamba-2 (Dao & Gu, 2024, arXiv:2405.21060) in the encoder-decoder of Pitorro et al. (2024, arXiv:2407.05489). Their
-    code reads the source from left to right without feed-forward layers; here it is read both ways, with them.
+    Mamba-2 (Dao & Gu, 2024, arXiv:2405.21060), where the encoder-decoder of Pitorro et al. (2024, arXiv:2407.05489) has
+    the first Mamba. Their encoder reads from left to right, without feed-forward layers; this one both ways, with them.
 
     Card:
         year: 2024

@@ -27,8 +27,8 @@ class MLSTMMixer(Mixer):
     from another; layer normalisation of each head; o * h; an output product. The block of the first paper (Beck et al.,
     2024, 2.4) widens its input before, convolves it and skips; the later one does without.
 
-    Initialisation: gates do not see the input at first; forget gates' biases are spread over [3, 6], as in the paper;
-    input gates' are 0, where the 7B has -10, with which little would enter in a short sentence.
+    Initialisation: gates do not see the input at first; forget gates' biases are spread over [3, 6], as in the
+    7B; input gates' are 0, where it has -10, with which little would enter in a short sentence.
 
     Args:
         d_model: D, a multiple of num_heads.
@@ -66,7 +66,7 @@ class MLSTMMixer(Mixer):
         log_input, log_forget = self._log_gates(x, dtype, padding)
         h, carry = mlstm(q * self.d_key**-0.5, k, v, log_input, log_forget, carry)
         h = F.layer_norm(h, h.shape[-1:], eps=NORM_EPS).flatten(2) * self.norm
-        return self.output(h * gate.sigmoid()), carry
+        return self.output(h.to(gate.dtype) * gate.sigmoid()), carry
 
     def _log_gates(self, x: Tensor, dtype: torch.dtype, padding: Tensor | None) -> tuple[Tensor, Tensor]:
         """Of x (B, T, D): log input and log forget gates (B, T, H), at padding those of an input of nothing."""

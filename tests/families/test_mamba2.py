@@ -50,7 +50,7 @@ def reference(d_head: int, d_state: int, num_groups: int = 1, expand: int = 2, k
 @torch.no_grad()
 def copy_mixer(theirs: nn.Module, ours: Mamba2Mixer) -> None:
     ours.input.weight.copy_(theirs.in_proj.weight)
-    ours.convolution.weight.copy_(theirs.conv1d.weight.squeeze(1).t())
+    ours.convolution.weight.copy_(theirs.conv1d.weight.squeeze(1))
     ours.convolution.bias.copy_(theirs.conv1d.bias)
     ours.log_a.copy_(theirs.A_log)
     ours.skip.copy_(theirs.D)

@@ -93,6 +93,9 @@ def test_the_carry_is_in_single_precision_at_least(mixer: Mixer) -> None:
         y, carry = mixer(x, mixer.start(2, x.bfloat16()))
     assert y.isfinite().all()
     assert {*tree_map(lambda part: part.dtype, carry)} == {torch.float32}
+    y, carry = mixer.bfloat16()(x.bfloat16(), mixer.start(2, x.bfloat16()))
+    assert y.dtype == torch.bfloat16
+    assert {*tree_map(lambda part: part.dtype, carry)} == {torch.float32}
 
 
 @pytest.mark.parametrize("encoder", [Mamba2Encoder(D, 1, space=SPACES["mamba2"]), XLSTMEncoder(D, 1, num_heads=2)])
