@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.recurrent_reference [d ...]
 
 The references use torch's layers, packed as the last state of a padded source needs it, and a Python loop over the
-target where attention makes steps wait. Both are timed in turns in one process; what is printed is the ratio of the fastest steps, ours / reference.
 target where attention makes steps wait. Both are timed in turns in one process; what is printed is the ratio of the
 fastest steps, ours / reference.
+"""
 
 import sys
 import time

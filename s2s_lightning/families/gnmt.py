@@ -3,6 +3,8 @@
 Shape letters: B batch, S source, T target, E embedding, D memory, H decoder, N layers, A inside of the score.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +58,7 @@ class GNMTEncoder(Encoder):
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
         last = []
         for i, layer in enumerate(self.layers):
-            states, vectors = layer.read(self.dropout(x), padding)
+            states, vectors = cast("Recurrence", layer).read(self.dropout(x), padding)
             x = x + states if i >= 2 else states
             last.append(vectors)
         return Memory(x, x, padding, join_layers(last))
@@ -111,19 +113,23 @@ class GNMTDecoder(Decoder):
         self.dropout = Dropout(dropout)
         self.d_out = d_model
 
+    @property
+    def stack(self) -> list[Recurrence]:
+        """The layers, bottom first, with their type."""
+        return cast("list[Recurrence]", list(self.layers))
+
     def start(self, memory: Memory) -> State:
         source = AttentionContext(self.score.keys(memory.states), memory.values, memory.padding)
         carry = self.bridge(memory.summary)
-        return State((source, [layer.draw_masks(carry) for layer in self.layers]), carry)
+        return State((source, [layer.draw_masks(carry) for layer in self.stack]), carry)
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         (source, masks), carry = state
         vectors = carry.unflatten(1, (2, -1)).unbind(2)  # N of (B, 2, H)
         x, contexts, weights, last = self.attend(self.dropout(y), vectors[0], source, masks[0])
         states, contexts = [last], self.dropout(contexts)
-        for i in range(1, len(self.layers)):
-            read = torch.cat([self.dropout(x), contexts], -1)
-            stepped, last = self.layers[i](read, vectors[i], masks[i])
+        for i, layer in enumerate(self.stack[1:], 1):
+            stepped, last = layer(torch.cat([self.dropout(x), contexts], -1), vectors[i], masks[i])
             x = x + stepped if i >= 2 else stepped
             states.append(last)
         attention = weights[:, None, None] if need_weights else None
@@ -137,7 +143,7 @@ class GNMTDecoder(Decoder):
         Returns:
             outputs (B, T, H), contexts (B, T, D), weights (B, T, S) and the layer's h and c after them (B, 2, H).
         """
-        lstm = StepwiseLSTM(self.layers[0].rnn, y, nn.Identity(), mask)
+        lstm = StepwiseLSTM(self.stack[0].rnn, y, nn.Identity(), mask)
         h, c = vectors.unbind(1)
         outputs, contexts, weights = [], [], []
         for t in range(y.shape[1]):
