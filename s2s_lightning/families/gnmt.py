@@ -3,7 +3,7 @@
 Shape letters: B batch, S source, T target, E embedding, D memory, H decoder, N layers, A inside of the score.
 """
 
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class GNMTEncoder(Encoder):
         if d_model % 2:
             raise UserError(f"d_model={d_model} cannot be halved between two directions: make it even")
         widths = [d_embedding, *[d_model] * (num_layers - 1)]
-        self.layers = nn.ModuleList(
+        self.layers: Sequence[Recurrence] = nn.ModuleList(  # type: ignore[assignment]
             Recurrence("lstm", width, d_model, 1, recurrent_dropout=recurrent_dropout, bidirectional=i == 0)
             for i, width in enumerate(widths)
         )
@@ -58,7 +58,7 @@ class GNMTEncoder(Encoder):
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
         last = []
         for i, layer in enumerate(self.layers):
-            states, vectors = cast("Recurrence", layer).read(self.dropout(x), padding)
+            states, vectors = layer.read(self.dropout(x), padding)
             x = x + states if i >= 2 else states
             last.append(vectors)
         return Memory(x, x, padding, join_layers(last))
@@ -104,7 +104,7 @@ class GNMTDecoder(Decoder):
         super().__init__()
         check_at_least(1, num_layers=num_layers)
         widths = [d_embedding, *[d_model] * (num_layers - 1)]
-        self.layers = nn.ModuleList(
+        self.layers: Sequence[Recurrence] = nn.ModuleList(  # type: ignore[assignment]
             Recurrence("lstm", width + memory.d_states, d_model, 1, recurrent_dropout=recurrent_dropout)
             for width in widths
         )
@@ -113,22 +113,17 @@ class GNMTDecoder(Decoder):
         self.dropout = Dropout(dropout)
         self.d_out = d_model
 
-    @property
-    def stack(self) -> list[Recurrence]:
-        """The layers, bottom first, with their type."""
-        return cast("list[Recurrence]", list(self.layers))
-
     def start(self, memory: Memory) -> State:
         source = AttentionContext(self.score.keys(memory.states), memory.values, memory.padding)
         carry = self.bridge(memory.summary)
-        return State((source, [layer.draw_masks(carry) for layer in self.stack]), carry)
+        return State((source, [layer.draw_masks(carry) for layer in self.layers]), carry)
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         (source, masks), carry = state
         vectors = carry.unflatten(1, (2, -1)).unbind(2)  # N of (B, 2, H)
         x, contexts, weights, last = self.attend(self.dropout(y), vectors[0], source, masks[0])
         states, contexts = [last], self.dropout(contexts)
-        for i, layer in enumerate(self.stack[1:], 1):
+        for i, layer in enumerate(self.layers[1:], 1):
             stepped, last = layer(torch.cat([self.dropout(x), contexts], -1), vectors[i], masks[i])
             x = x + stepped if i >= 2 else stepped
             states.append(last)
@@ -143,7 +138,7 @@ class GNMTDecoder(Decoder):
         Returns:
             outputs (B, T, H), contexts (B, T, D), weights (B, T, S) and the layer's h and c after them (B, 2, H).
         """
-        lstm = StepwiseLSTM(self.stack[0].rnn, y, nn.Identity(), mask)
+        lstm = StepwiseLSTM(self.layers[0].rnn, y, nn.Identity(), mask)
         h, c = vectors.unbind(1)
         outputs, contexts, weights = [], [], []
         for t in range(y.shape[1]):
