@@ -3,6 +3,8 @@
 Shape letters: B batch, S source, T target, E embedding, D memory, H decoder, N layers, A inside of the score.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -46,7 +48,7 @@ class GNMTEncoder(Encoder):
         if d_model % 2:
             raise UserError(f"d_model={d_model} cannot be halved between two directions: make it even")
         widths = [d_embedding, *[d_model] * (num_layers - 1)]
-        self.layers = nn.ModuleList(
+        self.layers: Sequence[Recurrence] = nn.ModuleList(  # type: ignore[assignment]
             Recurrence("lstm", width, d_model, 1, recurrent_dropout=recurrent_dropout, bidirectional=i == 0)
             for i, width in enumerate(widths)
         )
@@ -102,7 +104,7 @@ class GNMTDecoder(Decoder):
         super().__init__()
         check_at_least(1, num_layers=num_layers)
         widths = [d_embedding, *[d_model] * (num_layers - 1)]
-        self.layers = nn.ModuleList(
+        self.layers: Sequence[Recurrence] = nn.ModuleList(  # type: ignore[assignment]
             Recurrence("lstm", width + memory.d_states, d_model, 1, recurrent_dropout=recurrent_dropout)
             for width in widths
         )
@@ -121,9 +123,8 @@ class GNMTDecoder(Decoder):
         vectors = carry.unflatten(1, (2, -1)).unbind(2)  # N of (B, 2, H)
         x, contexts, weights, last = self.attend(self.dropout(y), vectors[0], source, masks[0])
         states, contexts = [last], self.dropout(contexts)
-        for i in range(1, len(self.layers)):
-            read = torch.cat([self.dropout(x), contexts], -1)
-            stepped, last = self.layers[i](read, vectors[i], masks[i])
+        for i, layer in enumerate(self.layers[1:], 1):
+            stepped, last = layer(torch.cat([self.dropout(x), contexts], -1), vectors[i], masks[i])
             x = x + stepped if i >= 2 else stepped
             states.append(last)
         attention = weights[:, None, None] if need_weights else None

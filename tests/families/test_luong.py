@@ -1,6 +1,9 @@
 """Luong's network against loops over its equations, and the laws over its variants."""
 
 import itertools
+import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +12,9 @@ from torch import Tensor, nn
 from s2s_lightning.architecture import DecoderOutput, Memory, MemoryShape
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.luong import AttentionalDecoder, InputFeedingDecoder, Luong
+from s2s_lightning.nn.alignment import LocationScore, MonotonicWindow, PredictiveWindow, Window, align
+from tests.contract.conftest import batch_of, random_pairs
+from tests.families.laws import LAWS
 from tests.families.recurrent import LENGTHS, assert_laws, source, target
 
 SIZES = {"d_embedding": 6, "d_model": 8}
@@ -138,3 +144,75 @@ def test_bfloat16_autocast_trains(input_feeding: bool) -> None:
             log_probs, state, _ = model.step(piece, state)
     log_probs.sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
+
+
+def local_weights(window: Window, scores: Tensor, h: Tensor, t: int) -> Tensor:
+    """Equations 7, 9 and 10 for the scores (S,) of the real source at step t = 1, 2, ..., a position at a time."""
+    length, radius = len(scores), window.radius
+    centre = float(t)
+    if isinstance(window, PredictiveWindow):
+        centre = length * torch.sigmoid(window.v @ torch.tanh(window.inner.weight @ h)).item()
+    inside = [s for s in range(1, length + 1) if centre - radius <= s <= centre + radius]
+    total = sum(math.exp(scores[s - 1]) for s in inside)
+    weights = torch.zeros(length, dtype=torch.float64)
+    for s in inside:
+        weights[s - 1] = math.exp(scores[s - 1]) / total
+        if isinstance(window, PredictiveWindow):
+            weights[s - 1] *= math.exp(-((s - centre) ** 2) / (2 * (radius / 2) ** 2))
+    return weights
+
+
+@pytest.mark.parametrize("radius", [1, 2, 10])
+@pytest.mark.parametrize("make", [lambda d, r: MonotonicWindow(r), PredictiveWindow], ids=["local-m", "local-p"])
+def test_local_weights_are_those_of_the_papers_equations(make: Callable[[int, int], Window], radius: int) -> None:
+    window, padding = make(8, radius).double(), source()[1]
+    scores, h = torch.randn(3, 9, 5, dtype=torch.float64), 3 * torch.randn(3, 9, 8, dtype=torch.float64)
+    step = torch.arange(9).expand(3, 9)
+    weights = window(scores, h, step, padding)
+    for row, length in enumerate(LENGTHS):
+        for t in range(9):
+            expected = local_weights(window, scores[row, t, :length], h[row, t], t + 1)
+            torch.testing.assert_close(weights[row, t, :length], expected, rtol=0, atol=1e-12)
+            assert not weights[row, t, length:].any()
+
+
+def test_a_monotonic_window_behind_the_source_is_empty_and_learns() -> None:
+    scores = torch.randn(1, 4, 2, requires_grad=True)
+    padding = torch.zeros(1, 2, dtype=torch.bool)
+    weights = MonotonicWindow(1)(scores, torch.zeros(1, 4, 8), torch.arange(4).unsqueeze(0), padding)
+    torch.testing.assert_close(weights.sum(-1), torch.tensor([[1.0, 1.0, 1.0, 0.0]]))
+    weights.square().sum().backward()
+    assert scores.grad.isfinite().all()
+
+
+def test_location_scores_are_rows_of_one_matrix_and_nothing_behind_them_is_seen() -> None:
+    score = LocationScore(8, max_positions=4).double()
+    h, states = torch.randn(1, 2, 8, dtype=torch.float64), torch.randn(1, 7, 10, dtype=torch.float64)
+    padding = torch.zeros(1, 7, dtype=torch.bool)
+    for length in (3, 7):
+        weights = align(score(h, score.keys(states[:, :length])), padding[:, :length])
+        expected = torch.softmax((h @ score.position.weight.T)[..., :length], -1)
+        torch.testing.assert_close(weights[..., :4], expected, rtol=0, atol=1e-12)
+        assert not weights[..., 4:].any()
+
+
+LOCAL = [{"window": window, "window_radius": radius} for window in ("monotonic", "predictive") for radius in (1, 3)]
+VARIANTS = [*LOCAL, {"score": "location"}, {"score": "location", "max_positions": 3}]
+
+
+@pytest.mark.parametrize("input_feeding", [True, False])
+@pytest.mark.parametrize("settings", VARIANTS, ids=lambda settings: "-".join(map(str, settings.values())))
+def test_laws_of_windows_and_location(settings: dict[str, Any], input_feeding: bool) -> None:
+    model = Luong(17, 13, **SIZES, input_feeding=input_feeding, **settings).double().eval().model
+    for law in LAWS[:4]:
+        law(model)
+    batch = batch_of(random_pairs(4))
+    attention = model.teacher_force(batch, need_weights=True).attention
+    assert attention.min() >= 0
+    assert attention.sum(-1).max() <= 1 + 1e-12
+    assert not attention.masked_select(batch.src_padding[:, None, None, None]).any()
+
+
+def test_a_location_score_in_a_window_is_refused() -> None:
+    with pytest.raises(UserError, match="score=location with window=monotonic"):
+        Luong(11, **SIZES, score="location", window="monotonic")
