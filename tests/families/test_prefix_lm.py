@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from s2s_lightning import EOS
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.callbacks.summary import parameters_by_part
 from s2s_lightning.families.prefix_lm import LM, PrefixLM
@@ -91,16 +92,16 @@ def test_each_parameter_is_counted_and_saved_once() -> None:
     assert len(saved) == len(set(saved)) == len(list(model.decoder.parameters()))
 
 
-def test_a_language_model_gives_the_probabilities_of_texts() -> None:
-    """Over all texts of at most two tokens and all that go on, p is 1; the source is one EOS for every text."""
+@torch.no_grad()
+def test_behind_an_empty_source_it_is_a_plain_causal_llama() -> None:
+    """What a language model computes: the source is one EOS, which stands before BOS like any token."""
     torch.manual_seed(0)
-    model = LM(TGT_VOCAB, **STACK, num_layers=2).double().eval().model
-    src = torch.full((1, 1), 2)
-    state = model.start(src, torch.zeros(1, 1).bool())
-    first = model.step(torch.full((1, 1), 1), state)
-    p_first = first.log_probs[0, 0].exp()
-    going_on = 0.0
-    for token in range(TGT_VOCAB):
-        p_second = model.step(torch.full((1, 1), token), first.state).log_probs[0, 0].exp()
-        going_on += p_first[token] * p_second.sum()
-    torch.testing.assert_close(going_on, torch.tensor(1.0).double(), rtol=0, atol=1e-12)
+    model = LM(TGT_VOCAB, **STACK, num_layers=3, **LLAMA).eval().model
+    perturb(model)
+    tgt_in = torch.randint(4, TGT_VOCAB, (3, 5))
+    src = torch.full((3, 1), EOS)
+    ours = model(tgt_in, model.start(src, torch.zeros_like(src).bool())).hidden
+    embedded = model.tgt_embedding(torch.cat([src, tgt_in], 1))
+    torch.testing.assert_close(
+        ours, llama(model)(inputs_embeds=embedded).last_hidden_state[:, 1:], rtol=1e-5, atol=1e-5
+    )
