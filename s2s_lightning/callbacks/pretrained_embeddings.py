@@ -1,6 +1,7 @@
 """Embeddings that start from vectors trained elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -38,13 +39,12 @@ class PretrainedEmbeddings(Callback):
         if stage != "fit" or trainer.ckpt_path:
             return
         model, text = network(pl_module), texts(trainer)
-        sides = [
-            (self.src, model.src_embedding, text.src_tokens),
-            (self.tgt, model.tgt_embedding, text.tgt_tokens),
+        sides: list[tuple[str | None, TokenEmbedding, Callable[[Sequence[int]], list[str]]]] = [
+            (self.src, cast(TokenEmbedding, model.src_embedding), text.src_tokens),
+            (self.tgt, cast(TokenEmbedding, model.tgt_embedding), text.tgt_tokens),
         ]
         for path, embedding, tokens in sides:
             if path is not None:
-                assert isinstance(embedding, TokenEmbedding)
                 found = fill(embedding, tokens(range(embedding.num_embeddings)), path)
                 pl_module.print(f"{path}: vectors for {found:,} of {embedding.num_embeddings:,} tokens")
 
