@@ -1,7 +1,6 @@
 """Embeddings that start from vectors trained elsewhere."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from collections.abc import Iterator
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -39,14 +38,14 @@ class PretrainedEmbeddings(Callback):
         if stage != "fit" or trainer.ckpt_path:
             return
         model, text = network(pl_module), texts(trainer)
-        sides: list[tuple[str | None, TokenEmbedding, Callable[[Sequence[int]], list[str]]]] = [
-            (self.src, cast(TokenEmbedding, model.src_embedding), text.src_tokens),
-            (self.tgt, cast(TokenEmbedding, model.tgt_embedding), text.tgt_tokens),
-        ]
-        for path, embedding, tokens in sides:
-            if path is not None:
-                found = fill(embedding, tokens(range(embedding.num_embeddings)), path)
-                pl_module.print(f"{path}: vectors for {found:,} of {embedding.num_embeddings:,} tokens")
+        for path, embedding in ((self.src, model.src_embedding), (self.tgt, model.tgt_embedding)):
+            if path is None:
+                continue
+            assert isinstance(embedding, TokenEmbedding)
+            ids = range(embedding.num_embeddings)
+            tokens = text.src_tokens(ids) if embedding is model.src_embedding else text.tgt_tokens(ids, "")
+            found = fill(embedding, tokens, path)
+            pl_module.print(f"{path}: vectors for {found:,} of {len(tokens):,} tokens")
 
 
 @torch.no_grad()

@@ -52,10 +52,14 @@ def test_training_starts_from_them(tmp_path: Path, capsys: pytest.CaptureFixture
         def src_tokens(self, ids: object) -> list[str]:
             return ["<pad>", "<s>", "</s>", "<unk>", *"abcdefgh"]
 
+        def tgt_tokens(self, ids: object, source: str) -> list[str]:
+            return ["<pad>", "<s>", "</s>", "<unk>", *"hgfedcba"]
+
     module, path = ToyModule(), written(tmp_path, "b 1 2 3 4 5 6")
     module.optimizer = lambda groups: torch.optim.SGD(groups, lr=0.0)
-    toy_trainer(tmp_path, callbacks=[PretrainedEmbeddings(src=path)]).fit(module, datamodule=Data())
-    torch.testing.assert_close(module.model.src_embedding(torch.tensor(5)), torch.arange(1.0, 7.0).double())
+    toy_trainer(tmp_path, callbacks=[PretrainedEmbeddings(src=path, tgt=path)]).fit(module, datamodule=Data())
+    for embedding, token in ((module.model.src_embedding, 5), (module.model.tgt_embedding, 10)):
+        torch.testing.assert_close(embedding(torch.tensor(token)), torch.arange(1.0, 7.0).double())
     assert "vectors for 1 of 12 tokens" in capsys.readouterr().out
 
 
