@@ -15,12 +15,12 @@ DOCUMENT = "docs/training.md"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the file of vectors that the document speaks of."""
     with gzip.open(tmp_path / "vectors.txt.gz", "wt") as file:
-        file.writelines(f"{letter} {' '.join(['0.5'] * 128)}\n" for letter in "abcde")
+        file.writelines(f"{letter} {' '.join(['0.5'] * 128)}\n" for letter in "abcde0123456789")
     return workplace(tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("command", commands(DOCUMENT), ids=lambda command: command.split("+=")[1].split()[0])
+@pytest.mark.parametrize("command", commands(DOCUMENT), ids=["ema", "vectors", "freezing", "dropout", "recurrent"])
 def test_a_command_of_the_document_runs(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    type_in(command, monkeypatch)
-    checkpoint = folder / "runs/lstm/latest/checkpoints/last.ckpt"
+    type_in(f"{command} --data.corpus Generated --data.tokenizer Characters", monkeypatch)
+    (checkpoint,) = folder.glob("runs/*/latest/checkpoints/last.ckpt")
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 2

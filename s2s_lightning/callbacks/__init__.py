@@ -8,7 +8,7 @@ from s2s_lightning.callbacks.evaluation import Evaluation
 from s2s_lightning.callbacks.freezing import Freeze
 from s2s_lightning.callbacks.next_steps import NextSteps
 from s2s_lightning.callbacks.predictions import Predictions
-from s2s_lightning.callbacks.pretrained_embeddings import PretrainedEmbeddings
+from s2s_lightning.callbacks.pretrained import PretrainedEmbeddings
 from s2s_lightning.callbacks.progress import Progress
 from s2s_lightning.callbacks.samples import Samples
 from s2s_lightning.callbacks.summary import Summary

@@ -8,7 +8,7 @@ import torch
 
 from s2s_lightning.architecture import TokenEmbedding
 from s2s_lightning.callbacks import PretrainedEmbeddings
-from s2s_lightning.callbacks.pretrained_embeddings import fill
+from s2s_lightning.callbacks.pretrained import fill
 from s2s_lightning.errors import UserError
 from tests.toy import ToyData, ToyModule, toy_trainer
 
