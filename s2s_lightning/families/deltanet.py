@@ -93,7 +93,7 @@ class DeltaRule(Mixer):
         log_decay = None if log_decay is None else log_decay.mT
         q = q * q.shape[-1] ** -0.5
         y, state = delta_rule(q, k, v, beta.sigmoid().mT, log_decay, carry.state, padding)
-        return y.transpose(1, 2), DeltaCarry(inputs, state)
+        return y.transpose(1, 2).to(beta.dtype), DeltaCarry(inputs, state)
 
 
 class GatedDeltaRule(DeltaRule):

@@ -71,7 +71,7 @@ class MultiScaleRetention(Mixer):
         q, k = turned.unbind()
         v = v.view(rows, length, self.num_heads, -1).transpose(1, 2)
         y, state = retention(q * q.shape[-1] ** -0.5, k, v, self._log_decay(x.device), carry.state, padding)
-        y = F.layer_norm(y, y.shape[-1:], eps=NORM_EPS).transpose(1, 2).flatten(2)
+        y = F.layer_norm(y, y.shape[-1:], eps=NORM_EPS).transpose(1, 2).flatten(2).to(gate.dtype)
         position = carry.position + (length if padding is None else ends(padding))
         return self.output(F.silu(gate) * y), RetentionCarry(state, position)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import State, reorder, repeat
+from s2s_lightning.architecture import State, reorder, repeat, tree_map
 from s2s_lightning.batch import Batch
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
@@ -70,6 +70,27 @@ def test_a_call_does_not_change_the_state_it_was_given(network: Seq2SeqModule) -
     state = network.model.step(batch.tgt_in[:, :2], network.model.start(batch.src, batch.src_padding)).state
     once = network.model.step(batch.tgt_in[:, 2:4], state).log_probs
     torch.testing.assert_close(network.model.step(batch.tgt_in[:, 2:4], state).log_probs, once, rtol=0, atol=0)
+
+
+CACHES = {"transformer", "universal", "modern", "merged", "prefix_lm", "lm"}
+"""Families whose decoder attends to what it has written, and so keeps the keys and values of all of it."""
+
+
+def test_what_a_decoder_carries_does_not_grow_but_for_caches(network: Seq2SeqModule, config: Path) -> None:
+    batch, sizes = batch_of(random_pairs(3)), []
+    state = network.model.start(batch.src, batch.src_padding)
+    for tokens in torch.randint(4, 13, (3, 40)).split(1, 1):
+        state = network.model.step(tokens, state).state
+        sizes.append([x.untyped_storage().nbytes() for x in leaves(state.carry)])
+    grows = any(size != sizes[0] for size in sizes)
+    assert grows == (config.stem in CACHES)
+
+
+def leaves(tree: object) -> list[Tensor]:
+    """The tensors of a state."""
+    found: list[Tensor] = []
+    tree_map(lambda x: found.append(x) or x, tree)
+    return found
 
 
 @in_both_precisions

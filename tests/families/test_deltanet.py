@@ -12,7 +12,6 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.families.deltanet import DeltaNet, DeltaRule, GatedDeltaNet, GatedDeltaRule
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
 from tests.families.laws import LAWS
-from tests.families.mixers import assert_decoding_needs_constant_memory, assert_mixer_keeps_its_contract
 
 HEADS, D, VALUES, KERNEL = 2, 8, 12, 4
 
@@ -99,11 +98,6 @@ def test_the_plain_layer_is_the_papers_loop() -> None:
         torch.testing.assert_close(y[row], delta_loop(mixer, x[row]), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", [DeltaRule, GatedDeltaRule])
-def test_the_layers_keep_the_contract_of_mixers(kind: type[DeltaRule]) -> None:
-    assert_mixer_keeps_its_contract(layer(kind).double())
-
-
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("options", [{}, {"num_heads": 1, "d_value": 6, "kernel_size": 1}])
 @pytest.mark.parametrize("family", [DeltaNet, GatedDeltaNet])
@@ -111,11 +105,6 @@ def test_every_variant_keeps_the_law(
     law: Callable[[Seq2Seq], None], options: dict[str, Any], family: type[DeltaNet | GatedDeltaNet]
 ) -> None:
     law(build(family, **options))
-
-
-@pytest.mark.parametrize("family", [DeltaNet, GatedDeltaNet])
-def test_decoding_needs_constant_memory(family: type[DeltaNet | GatedDeltaNet]) -> None:
-    assert_decoding_needs_constant_memory(build(family))
 
 
 def test_a_decay_begins_as_a_rate_times_a_step() -> None:

@@ -12,7 +12,6 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.families.retnet import MultiScaleRetention, RetNet
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of
 from tests.families.laws import LAWS
-from tests.families.mixers import assert_decoding_needs_constant_memory, assert_mixer_keeps_its_contract
 
 HEADS, D, VALUES = 3, 12, 18
 GAMMAS = [1 - 2 ** (-5 - h) for h in range(HEADS)]
@@ -77,18 +76,10 @@ def test_the_layer_is_the_papers(form: Callable[..., Tensor]) -> None:
         torch.testing.assert_close(y[row], finished(mixer, x[row], heads), rtol=0, atol=1e-9)
 
 
-def test_the_layer_keeps_the_contract_of_mixers() -> None:
-    assert_mixer_keeps_its_contract(layer())
-
-
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("options", [{}, {"num_heads": 1, "d_value": 6}, {"num_heads": 4, "d_value": 8, "d_ff": 5}])
 def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], options: dict[str, Any]) -> None:
     law(build(**options))
-
-
-def test_decoding_needs_constant_memory() -> None:
-    assert_decoding_needs_constant_memory(build())
 
 
 def test_states_depend_on_what_comes_later_in_the_source() -> None:
