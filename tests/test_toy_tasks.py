@@ -9,7 +9,7 @@ import torch
 from benchmarks.toy_tasks import exact_match, learn
 from s2s_lightning.data import Generated, Seq2SeqData
 from s2s_lightning.data.corpora.generated import Task
-from s2s_lightning.families import LSTM, ConvS2S, Luong, Transformer
+from s2s_lightning.families import LSTM, ConvS2S, GatedDeltaNet, Luong, MinGRU, Transformer
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
 
@@ -45,6 +45,8 @@ CASES = {
     "fixed vector": Case(LSTM, RECURRENT | BACKWARD, 5e-3, "copy", 4),
     "attentive": Case(Luong, RECURRENT, 5e-3, "sort", 6),
     "convolutional": Case(ConvS2S, CONVOLUTIONAL, 2e-3, "copy", 8),
+    "scan": Case(MinGRU, ATTENTION, 3e-3, "copy", 6),
+    "matrix state": Case(GatedDeltaNet, ATTENTION, 3e-3, "reverse", 4),
     "attention": Case(Transformer, ATTENTION | ROTARY, 2e-3, "reverse", 6),
 }
 
