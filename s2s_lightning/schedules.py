@@ -71,7 +71,24 @@ class InverseSqrt(_Warmup):
         return LambdaLR(optimizer, self.factor)
 
 
-class _Decay(_Warmup):
+class _OfTheRun(Schedule):
+    """What depends on where the run ends."""
+
+    @abstractmethod
+    def factor(self, step: int, total: int) -> float:
+        """The multiple of the peak at this step of a run of ``total`` steps."""
+
+    def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
+        total = total_steps()
+        if math.isinf(total):
+            raise UserError(
+                f"schedule {type(self).__name__} needs to know where the run ends: "
+                "set --trainer.max_steps or --trainer.max_epochs"
+            )
+        return LambdaLR(optimizer, partial(self.factor, total=int(total)))
+
+
+class _Decay(_OfTheRun, _Warmup):
     """Linear warm-up, then a decay that ends with the run."""
 
     def __init__(self, warmup_steps: int, end: float) -> None:
@@ -83,20 +100,10 @@ class _Decay(_Warmup):
         raise NotImplementedError
 
     def factor(self, step: int, total: int) -> float:
-        """The multiple of the peak at this step of a run of ``total`` steps."""
         progress = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
         if progress <= 0:
             return self._warmup(step)
         return self.end + (1 - self.end) * self.shape(min(1.0, progress))
-
-    def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
-        total = total_steps()
-        if math.isinf(total):
-            raise UserError(
-                f"schedule {type(self).__name__} needs to know where the run ends: "
-                "set --trainer.max_steps or --trainer.max_epochs"
-            )
-        return LambdaLR(optimizer, partial(self.factor, total=int(total)))
 
 
 class WarmupCosine(_Decay):
@@ -127,6 +134,37 @@ class Linear(_Decay):
 
     def shape(self, progress: float) -> float:
         return 1 - progress
+
+
+class Halving(_OfTheRun):
+    """The peak, then steps down: cut at ``start`` and again after each further ``every``.
+
+    Both are fractions of the run. Sutskever et al. (2014, 3.4, arXiv:1409.3215) halve each half epoch after 5 of 7.5
+    epochs: start 5 / 7.5, every 0.5 / 7.5.
+
+    Args:
+        start: the part of the run before the first cut.
+        every: the part of the run between two cuts.
+        factor: what a cut multiplies the learning rate by.
+
+    Raises:
+        UserError: start is not from 0 to 1, or every or factor not above 0 and at most 1.
+    """
+
+    def __init__(self, start: float, every: float, factor: float = 0.5) -> None:
+        if not 0 <= start <= 1:
+            raise UserError(f"start={start}: it is a fraction of the run, from 0 to 1")
+        for name, value in (("every", every), ("factor", factor)):
+            if not 0 < value <= 1:
+                raise UserError(f"{name}={value}: it must be above 0 and at most 1")
+        self.start = start
+        self.every = every
+        self.cut = factor
+
+    def factor(self, step: int, total: int) -> float:
+        since = step - round(self.start * total)
+        cuts = 0 if since < 0 else 1 + since // max(1, round(self.every * total))
+        return float(self.cut**cuts)
 
 
 class Plateau(Schedule):

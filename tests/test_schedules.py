@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 
 from s2s_lightning.callbacks import Evaluation
 from s2s_lightning.errors import UserError
-from s2s_lightning.schedules import Constant, InverseSqrt, Linear, Plateau, Schedule, WarmupCosine
+from s2s_lightning.schedules import Constant, Halving, InverseSqrt, Linear, Plateau, Schedule, WarmupCosine
 from tests.toy import ToyData, ToyModule, toy_trainer
 
 PEAK = 0.5
@@ -52,7 +52,20 @@ def test_cosine_and_linear_fall_from_the_peak_to_their_end(end: float) -> None:
         assert rates(schedule, 14, total=12) == pytest.approx([PEAK * x for x in expected])
 
 
-@pytest.mark.parametrize("schedule", [WarmupCosine(), Linear()])
+def test_halving_cuts_at_its_start_and_after_each_further_interval() -> None:
+    paper = Halving(5 / 7.5, 0.5 / 7.5)  # Sutskever's: an epoch is 4 steps here, half of it 2
+    after = [PEAK / 2**cuts for cuts in (1, 2, 3, 4, 5) for _ in range(2)]
+    assert rates(paper, 30, total=30) == pytest.approx([PEAK] * 20 + after)
+    assert rates(Halving(0.5, 0.25, factor=0.1), 4, total=4) == pytest.approx([PEAK * x for x in (1, 1, 0.1, 0.01)])
+
+
+@pytest.mark.parametrize("options", [(1.5, 0.1), (-0.1, 0.1), (0.5, 0.0), (0.5, 1.1), (0.5, 0.1, 0.0), (0.5, 0.1, 2)])
+def test_halving_refuses_what_is_no_fraction(options: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match=r"must be|fraction"):
+        Halving(*options)
+
+
+@pytest.mark.parametrize("schedule", [WarmupCosine(), Linear(), Halving(0.5, 0.1)])
 def test_a_decay_to_the_end_of_a_run_without_end_is_refused(schedule: Schedule) -> None:
     with pytest.raises(UserError, match="max_steps"):
         rates(schedule, 1)
