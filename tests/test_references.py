@@ -21,7 +21,7 @@ def test_every_family_has_a_reference() -> None:
 def test_a_reference_takes_a_step_of_the_same_sizes(name: str, entry: Entry) -> None:
     pytest.importorskip("transformers")
     spec = reduced(model_spec(Path(f"configs/{name}.yaml"), entry), 16)
-    batch = batch_of(5, rows=3, empty_source=name == "lm")
+    batch = batch_of(5, 3, empty_source=name == "lm")
     ours, reference = new_module(spec), new_reference(spec, entry, 5)
     for loss in (ours.objective(ours.model, batch).sum, reference.loss(batch)):
         loss.backward()

@@ -34,8 +34,8 @@ from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
 
 VOCABULARY = 100
-ROWS = 64
-LENGTHS = 20, 100
+ROWS = {20: 64, 100: 16}
+"""Sentences of a batch of each length, S = T: about as many tokens, as batches are filled in training."""
 Line = dict[str, Any]
 
 
@@ -68,7 +68,7 @@ def settings(spec: Line) -> Line:
     return default | given
 
 
-def batch_of(length: int, *, rows: int = ROWS, empty_source: bool = False) -> Batch:
+def batch_of(length: int, rows: int, *, empty_source: bool = False) -> Batch:
     """Random sentences of at least three quarters of the length, or of an EOS alone as sources."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(4, VOCABULARY, (2, rows, length), generator=generator)
@@ -104,7 +104,7 @@ def compare(config: Path, entry: Entry, length: int, rounds: int) -> Line:
     torch.manual_seed(0)
     spec = model_spec(config, entry)
     module, reference = new_module(spec), new_reference(spec, entry, length)
-    batch = batch_of(length, empty_source=config.stem == "lm")
+    batch = batch_of(length, ROWS[length], empty_source=config.stem == "lm")
     ours, theirs = in_turns(
         [(module, lambda: module.objective(module.model, batch).sum), (reference, lambda: reference.loss(batch))],
         rounds,
@@ -118,7 +118,7 @@ def run(configs: list[Path], rounds: int, results: Path) -> Iterator[Line]:
     for config in configs:
         for entry in REFERENCES[config.stem]:
             model = json.dumps(model_spec(config, entry), sort_keys=True)
-            for length in LENGTHS:
+            for length in ROWS:
                 key = {"config": config.stem, "reference": entry.name, "settings": entry.settings, "length": length}
                 key["digest"] = hashlib.sha256(model.encode()).hexdigest()[:12]
                 line = next((line for line in known if key.items() <= line.items()), None)
@@ -138,8 +138,8 @@ def ratio(line: Line, measure: str) -> float:
 def table(lines: list[Line]) -> str:
     """As Markdown: milliseconds of a step of ours, and ours / reference by each measure, at each length."""
     head = ["config", "reference", "ours with"]
-    for length in LENGTHS:
-        head += [f"{length} tokens, ms", "**ratio**", "of medians", "of the clock"]
+    for length in ROWS:
+        head += [f"B {ROWS[length]}, T {length}, ms", "**ratio**", "of medians", "of the clock"]
     rows = [head, ["---"] * 3 + ["--:"] * (len(head) - 3)]
     for name, reference in dict.fromkeys((line["config"], line["reference"]) for line in lines):
         own = [line for line in lines if (line["config"], line["reference"]) == (name, reference)]

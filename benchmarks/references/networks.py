@@ -4,7 +4,6 @@ They are written as one writes such networks from papers and tutorials, of torch
 is in them. Their sizes are the settings of a configuration.
 """
 
-import copy
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -154,7 +153,3 @@ def attend(scores: Tensor, values: Tensor, padding: Tensor) -> tuple[Tensor, Ten
 def with_dropout(linear: nn.Module, dropout: float) -> nn.Module:
     """A layer whose output is dropped from, for networks that have no dropout of their own."""
     return nn.Sequential(linear, nn.Dropout(dropout))
-
-
-def copies(layer: nn.Module, number: int) -> nn.ModuleList:
-    return nn.ModuleList(copy.deepcopy(layer) for _ in range(number))
