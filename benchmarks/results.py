@@ -32,6 +32,8 @@ LEAD, SAMPLE = 4.0, 16.0
 """CPU-seconds before the steps of a second are counted, and in which they are."""
 DECODED = 2000
 """Words of the test split that are decoded against the clock."""
+WITHOUT_SOURCE = ("lm",)
+"""Configurations whose outputs are not compared with anything."""
 QUIET = ["--trainer.accelerator=cpu", "--trainer.max_epochs=-1", "--trainer.check_val_every_n_epoch=100000"]
 QUIET += ["--attention.num_items=1", "--samples.num_samples=1"]
 
@@ -144,12 +146,13 @@ def in_process(config: Path, seconds: float) -> dict[str, Any] | None:
 
 
 def row(result: dict[str, Any]) -> list[str]:
+    errors = [f"{result['word_error']:.1f}", f"{result['phoneme_error']:.2f}"]
     return [
         f"`{result['config']}`",
         f"{result['parameters'] / 1e6:.2f} M",
         f"{result['steps']:,}",
-        f"{result['word_error']:.1f}",
-        f"{result['phoneme_error']:.2f}",
+        *(["-", "-"] if result["config"] in WITHOUT_SOURCE else errors),
+        f"{result['test_loss']:.3f}",
         f"{result['tokens_per_second']:,.0f}",
         f"{result['words_per_second']:,.0f}",
     ]
@@ -157,8 +160,9 @@ def row(result: dict[str, Any]) -> list[str]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """As Markdown, the best first."""
-    head = ["config", "parameters", "steps", "word error, %", "phoneme error, %", "tokens/s", "words/s decoded"]
-    rows = [head, ["---"] + ["--:"] * 6, *(row(r) for r in sorted(results, key=lambda r: float(r["word_error"])))]
+    head = ["config", "parameters", "steps", "word error, %", "phoneme error, %", "nats a phoneme"]
+    head += ["tokens/s", "words/s decoded"]
+    rows = [head, ["---"] + ["--:"] * 7, *(row(r) for r in sorted(results, key=lambda r: float(r["word_error"])))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
