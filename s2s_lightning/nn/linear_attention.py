@@ -1,18 +1,21 @@
 """Linear attention, whose state is a matrix: retention, the delta rule, and the gated delta rule.
 
-A sequence is cut into chunks of at most ``CHUNK``: within them positions are matrix products, between them the state is
-carried. A single position takes the recurrence itself. All is computed in float32 at least, also under autocast.
+A sequence is cut into chunks: within them positions are matrix products, between them the state is carried. A single
+position takes the recurrence itself. All is computed in float32 at least, also under autocast.
 
 Shape letters: d width of a key, d' of a value, N chunks, C positions of a chunk. A state is (B, H, d, d').
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 32
+CHUNK, RETENTION_CHUNK = 32, 64
+"""Most positions of a chunk. Without a system to be solved larger ones are faster: on a CPU, 0.83 of the time of 32 for
+B 16 and T 100, 0.97 for B 4 and T 400 (H 4, d 32, d' 64)."""
 
 
 def retention(
@@ -28,12 +31,13 @@ def retention(
         v: (B, H, T, d').
         log_decay: (H,), log gamma, finite and <= 0.
         state: (B, H, d, d') before the first position; None: zeros.
-        padding: (B, T), True at positions that leave the state as it is; None: all are real.
+        padding: (B, T), True at positions that leave the state as it is, behind what is real or in front of it; None:
+            all are real.
 
     Returns:
         o (B, H, T, d') and the state after the last position.
     """
-    log_decays = log_decay[None, :, None].expand(1, -1, q.shape[2])
+    everywhere = log_decays = log_decay[None, :, None].expand(1, -1, q.shape[2])
     if padding is not None:
         real = (~padding).unsqueeze(1)
         k, log_decays = k * real.unsqueeze(-1), log_decays * real
@@ -41,8 +45,10 @@ def retention(
         q, k, v = _single(q, k, v)
         if q.shape[2] == 1:
             return _step(q, k, v, log_decays, state)
-        decay = Decay.of(_chunks(log_decays), q.dtype)
-        o, state = _join(_chunks(q), _chunks(k), _chunks(v), None, decay, state)
+        # Nothing stands between real positions, so the largest factor is the same for all rows.
+        chunks = partial(_chunks, longest=RETENTION_CHUNK)
+        decay = Decay.of(chunks(log_decays), q.dtype, chunks(everywhere))
+        o, state = _join(chunks(q), chunks(k), chunks(v), None, decay, state)
         return o[:, :, : q.shape[2]], state
 
 
@@ -110,10 +116,10 @@ def _replace_step(
     return _step(q, k, v * beta.unsqueeze(-1), log_decay, state)
 
 
-def _chunks(x: Tensor) -> Tensor:
+def _chunks(x: Tensor, longest: int = CHUNK) -> Tensor:
     """(B, H, T, ...) -> (N, B, H, C, ...), filled up with zeros, which leave the state as it is."""
     length = x.shape[2]
-    count = -(-length // CHUNK)
+    count = -(-length // longest)
     size = -(-length // count)
     if count * size > length:
         x = F.pad(x, (0, 0) * (x.dim() - 3) + (0, count * size - length))
@@ -136,11 +142,15 @@ class Decay(NamedTuple):
     whole: Tensor
 
     @classmethod
-    def of(cls, log_decay: Tensor, dtype: torch.dtype) -> "Decay":
-        """Of (N, B, H, C). Summed in float64: where a gate closes, small differences of large sums count."""
+    def of(cls, log_decay: Tensor, dtype: torch.dtype, within: Tensor | None = None) -> "Decay":
+        """Of (N, B, H, C), and ``within`` (N, 1 or B, H, C) for what is between positions, if that is another.
+
+        Summed in float64: where a gate closes, small differences of large sums count.
+        """
         total = log_decay.double().cumsum(-1).unsqueeze(-1)
         end = total[..., -1:, :]
-        between = total - total.mT
+        inner = total if within is None else within.double().cumsum(-1).unsqueeze(-1)
+        between = inner - inner.mT
         later = torch.ones(between.shape[-2:], dtype=torch.bool, device=between.device).triu(1)
         logs = between.masked_fill(later, -torch.inf), total, end - total, end
         return cls(*(log.to(dtype).exp() for log in logs))
@@ -192,5 +202,5 @@ def _join(
         states.append(state)
         written.append(new)
         state = state * kept + writer @ new
-    o = scores @ torch.stack(written) + q * decay.since @ torch.stack(states)
+    o = scores @ (v if erase is None else torch.stack(written)) + q * decay.since @ torch.stack(states)
     return o.movedim(0, 2).flatten(2, 3), state
