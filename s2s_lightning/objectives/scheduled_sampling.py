@@ -143,9 +143,11 @@ def _stepwise(model: Seq2Seq, batch: Batch, true: Tensor, predict: Predict) -> D
 def _joined(outputs: list[DecoderOutput]) -> DecoderOutput:
     """Pieces of a target as one."""
     attention = [output.attention for output in outputs if output.attention is not None]
+    gates = [output.gate for output in outputs if output.gate is not None]
     return outputs[-1]._replace(
         hidden=torch.cat([output.hidden for output in outputs], 1),
         attention=torch.cat(attention, -2) if attention else None,
+        gate=torch.cat(gates, 1) if gates else None,
     )
 
 
