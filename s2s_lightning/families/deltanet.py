@@ -153,7 +153,9 @@ class DeltaNetEncoder(MixerEncoder):
         kernel_size: int = 4,
         dropout: float = 0.1,
     ) -> None:
-        mixer = partial(self.rule, num_heads=num_heads, d_value=d_value or d_embedding, kernel_size=kernel_size)
+        mixer = partial(
+            self.rule, num_heads=num_heads, d_value=d_embedding if d_value is None else d_value, kernel_size=kernel_size
+        )
         super().__init__(d_embedding, mixer, num_layers, d_ff=d_ff, dropout=dropout)
 
 
@@ -185,7 +187,9 @@ class DeltaNetDecoder(MixerDecoder):
         kernel_size: int = 4,
         dropout: float = 0.1,
     ) -> None:
-        mixer = partial(self.rule, num_heads=num_heads, d_value=d_value or d_embedding, kernel_size=kernel_size)
+        mixer = partial(
+            self.rule, num_heads=num_heads, d_value=d_embedding if d_value is None else d_value, kernel_size=kernel_size
+        )
         super().__init__(d_embedding, memory, mixer, num_layers, num_heads=num_heads, d_ff=d_ff, dropout=dropout)
 
 
