@@ -20,7 +20,7 @@ from s2s_lightning.nn.scan import single
 
 
 class Pooled(NamedTuple):
-    """What a layer makes of its input: cells c and output gates o (B, T, D), and its next state."""
+    """What a layer makes of its input: cells c and output gates o (B, T, D) in its type, and its next state."""
 
     cells: Tensor
     gates: Tensor
@@ -67,7 +67,7 @@ class QRNNLayer(ScanLayer):
         z, f, o = (single(products) + shift).unbind(2)
         f = f.sigmoid()
         c, last = self.scan(f, (1 - f) * z.tanh(), state.cell, padding)
-        return Pooled(c, o.sigmoid(), QRNNState(inputs, last))
+        return Pooled(c.to(x.dtype), o.sigmoid().to(x.dtype), QRNNState(inputs, last))
 
     def convolve(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Products (B, T, 3, D) for z, f and o, and the last k - 1 of the inputs read forwards."""
