@@ -33,7 +33,7 @@ class DeltaCarry(NamedTuple):
 
 
 class DeltaRule(Mixer):
-    """The layer of DeltaNet (Yang et al., 2024, 3.3, arXiv:2406.06484).
+    """The layer of DeltaNet (Yang et al., 2024, arXiv:2406.06484).
 
     Queries, keys and values are products with x, then a short convolution and SiLU; queries and keys have length 1, so
     that a beta of 1 replaces all that the state holds for a key. beta = sigmoid(w x), for each head. What the queries

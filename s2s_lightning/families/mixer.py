@@ -1,8 +1,8 @@
 """Pre-norm stacks around any ``Mixer``: an encoder that reads both ways, a decoder that also attends to the source.
 
-A layer is a Transformer's with the recurrence where its self-attention was, as in Pitorro et al. (2024,
-arXiv:2407.05489), whose decoder it is. Norms divide by the root mean square (Zhang & Sennrich, 2019, arXiv:1910.07467).
-Nothing adds positions: a recurrence knows the order.
+A layer is a Transformer's with the recurrence where its self-attention was; its attention over the source stays (as in
+Pitorro et al., 2024, arXiv:2407.05489). Norms divide by the root mean square (Zhang & Sennrich, 2019,
+arXiv:1910.07467). Nothing adds positions: a recurrence knows the order.
 """
 
 from collections.abc import Callable, Iterable

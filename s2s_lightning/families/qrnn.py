@@ -35,7 +35,7 @@ class QRNNState(NamedTuple):
 
 
 class QRNNLayer(ScanLayer):
-    """Convolutions over the last k inputs, then fo-pooling (section 2); the output is h_t = o_t * c_t.
+    """Convolutions over the last k inputs, then fo-pooling; the output is h_t = o_t * c_t.
 
     z = tanh(W_z * x), f = sigmoid(W_f * x), o = sigmoid(W_o * x), c_t = f_t * c_{t-1} + (1 - f_t) * z_t
 
@@ -147,7 +147,7 @@ class QRNNContext(NamedTuple):
 
 
 class QRNNDecoder(Decoder):
-    """A stack of layers that see the encoder's last states in every gate, and attention in the last (2.1).
+    """A stack of layers that see the encoder's last states in every gate, and attention in the last.
 
     The convolutions of layer l add V h~, where h~ is the last state of the encoder's layer l, or of its last layer if
     it has fewer. In the last layer, with source states s: a_t = softmax(c_t . s), k_t = sum_s a_ts s and

@@ -33,7 +33,7 @@ class Score(nn.Module, ABC):
 
 
 class DotScore(Score):
-    """score(q, k) = q . k (Luong et al., 2015, eq. 8, arXiv:1508.04025).
+    """score(q, k) = q . k (Luong et al., 2015, 3.1, arXiv:1508.04025).
 
     Args:
         d_query: width of the queries.
@@ -59,7 +59,7 @@ class DotScore(Score):
 
 
 class GeneralScore(Score):
-    """score(q, k) = q . W k (Luong et al., 2015, eq. 8, arXiv:1508.04025).
+    """score(q, k) = q . W k (Luong et al., 2015, 3.1, arXiv:1508.04025).
 
     Args:
         d_query: width of the queries.
