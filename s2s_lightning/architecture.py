@@ -292,15 +292,17 @@ def assemble(
         readout: of the matrix (V, D) that makes logits.
 
     Raises:
-        UserError: a tied readout whose width is not that of the embedding.
+        UserError: a tied readout whose width is not that of the embedding, or an embedding_std that is not above 0.
     """
     if tie_embeddings != "none" and d_embedding != decoder.d_out:
         raise UserError(
             f"tie_embeddings={tie_embeddings} needs an embedding as wide as the decoder's output, "
             f"but {d_embedding} != {decoder.d_out}: make them equal or set tie_embeddings to none"
         )
+    if embedding_std is not None and not embedding_std > 0:
+        raise UserError(f"embedding_std={embedding_std}: it must be above 0, or null for d_embedding^-0.5")
     unit = d_embedding**-0.5
-    std = embedding_std or unit
+    std = unit if embedding_std is None else embedding_std
     free = partial(TokenEmbedding, d_embedding=d_embedding, std=std)
     shared = partial(TokenEmbedding, d_embedding=d_embedding, std=unit, scale=std / unit)
     tgt = (free if tie_embeddings == "none" else shared)(tgt_vocab_size or src_vocab_size)

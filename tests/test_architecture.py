@@ -85,6 +85,13 @@ def test_a_tied_readout_of_another_width_is_refused_by_name() -> None:
         assemble(ToyEncoder(), ToyDecoder(attends=True), **sizes, tie_embeddings="readout")
 
 
+@pytest.mark.parametrize("std", [0.0, -1.0])
+def test_embeddings_without_a_spread_are_refused(std: float) -> None:
+    sizes = {"src_vocab_size": 9, "tgt_vocab_size": 7, "d_embedding": WIDTH}
+    with pytest.raises(UserError, match=f"embedding_std={std}"):
+        assemble(ToyEncoder(), ToyDecoder(attends=True), **sizes, tie_embeddings="none", embedding_std=std)
+
+
 @pytest.mark.parametrize("tie", ["all", "none"])
 def test_embeddings_give_the_variance_asked_for_and_zero_for_padding(tie: str) -> None:
     torch.manual_seed(0)

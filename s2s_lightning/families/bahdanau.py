@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
+from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.rnn import RecurrentEncoder
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
@@ -52,6 +53,7 @@ class BahdanauDecoder(Decoder):
         self.embedding = nn.Linear(d_embedding, 3 * d_model)  # of reset gate, update gate, candidate
         self.context = nn.Linear(memory.d_states, 3 * d_model, bias=False)
         self.recurrent = nn.Linear(d_model, 3 * d_model, bias=False)
+        check_at_least(1, d_maxout=d_maxout)
         self.maxout = nn.Linear(d_model + d_embedding + memory.d_states, 2 * d_maxout)
         self.dropout = Dropout(dropout)
         self.recurrent_dropout = RecurrentDropout(recurrent_dropout)

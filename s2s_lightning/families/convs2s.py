@@ -64,6 +64,7 @@ class ConvS2SEncoder(Encoder):
         gradient_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        check_at_least(1, d_embedding=d_embedding, d_model=d_model, kernel_size=kernel_size)
         if kernel_size % 2 == 0:
             raise UserError(f"kernel_size={kernel_size} has no middle: make it odd")
         self.positions = LearnedPositions(max_positions, d_embedding, std=EMBEDDING_STD)

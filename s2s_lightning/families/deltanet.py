@@ -33,7 +33,7 @@ class DeltaCarry(NamedTuple):
 
 
 class DeltaRule(Mixer):
-    """The layer of DeltaNet (Yang et al., 2024, 3.3, arXiv:2406.06484).
+    """The layer of DeltaNet (Yang et al., 2024, arXiv:2406.06484).
 
     Queries, keys and values are products with x, then a short convolution and SiLU; queries and keys have length 1, so
     that a beta of 1 replaces all that the state holds for a key. beta = sigmoid(w x), for each head. What the queries
@@ -153,7 +153,9 @@ class DeltaNetEncoder(MixerEncoder):
         kernel_size: int = 4,
         dropout: float = 0.1,
     ) -> None:
-        mixer = partial(self.rule, num_heads=num_heads, d_value=d_value or d_embedding, kernel_size=kernel_size)
+        mixer = partial(
+            self.rule, num_heads=num_heads, d_value=d_embedding if d_value is None else d_value, kernel_size=kernel_size
+        )
         super().__init__(d_embedding, mixer, num_layers, d_ff=d_ff, dropout=dropout)
 
 
@@ -185,7 +187,9 @@ class DeltaNetDecoder(MixerDecoder):
         kernel_size: int = 4,
         dropout: float = 0.1,
     ) -> None:
-        mixer = partial(self.rule, num_heads=num_heads, d_value=d_value or d_embedding, kernel_size=kernel_size)
+        mixer = partial(
+            self.rule, num_heads=num_heads, d_value=d_embedding if d_value is None else d_value, kernel_size=kernel_size
+        )
         super().__init__(d_embedding, memory, mixer, num_layers, num_heads=num_heads, d_ff=d_ff, dropout=dropout)
 
 

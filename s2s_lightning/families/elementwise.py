@@ -38,7 +38,7 @@ class Blocks:
 
     def check(self, d_model: int, num_layers: int) -> None:
         """Raises UserError for a width that heads or directions cannot share, or no layer at all."""
-        check_at_least(1, num_heads=self.num_heads, num_layers=num_layers)
+        check_at_least(1, d_model=d_model, num_heads=self.num_heads, num_layers=num_layers)
         if d_model % self.num_heads or d_model % 2:
             raise UserError(
                 f"d_model={d_model} must be even and a multiple of num_heads={self.num_heads}: change one of them"
@@ -60,7 +60,7 @@ class EncoderBlock(nn.Module):
         """Of x (B, S, D): (B, S, D) and the last state (B, D)."""
         y = self.recurrence_residual.enter(x)
         y, state = self.recurrence(y, self.recurrence.zeros(x), padding)
-        x = self.recurrence_residual.leave(x, y)
+        x = self.recurrence_residual.leave(x, y.to(x.dtype))
         y = self.feed_forward(self.feed_forward_residual.enter(x))
         return self.feed_forward_residual.leave(x, y), state
 
@@ -96,7 +96,7 @@ class BlockEncoder(Encoder):
             x, state = layer(x, padding)
             summary.append(state)
         x = self.norm(x)
-        return Memory(x, x, padding, torch.stack(summary, 1))
+        return Memory(x, x, padding, torch.stack(summary, 1).to(x.dtype))
 
 
 class DecoderBlock(nn.Module):
@@ -117,7 +117,7 @@ class DecoderBlock(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Of y (B, T, D): (B, T, D), the next state (B, D), the weights (B, H, T, S) if asked for."""
         z, state = self.recurrence(self.recurrence_residual.enter(y), state)
-        y = self.recurrence_residual.leave(y, z)
+        y = self.recurrence_residual.leave(y, z.to(y.dtype))
         z, weights = self.cross_attention(self.cross_attention_residual.enter(y), *source, need_weights)
         y = self.cross_attention_residual.leave(y, z)
         z = self.feed_forward(self.feed_forward_residual.enter(y))

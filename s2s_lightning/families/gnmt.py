@@ -44,7 +44,7 @@ class GNMTEncoder(Encoder):
         recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers)
+        check_at_least(1, d_embedding=d_embedding, d_model=d_model, num_layers=num_layers)
         if d_model % 2:
             raise UserError(f"d_model={d_model} cannot be halved between two directions: make it even")
         widths = [d_embedding, *[d_model] * (num_layers - 1)]
@@ -70,7 +70,7 @@ def join_layers(states: list[Tensor]) -> Tensor:
 
 
 class GNMTDecoder(Decoder):
-    """A stack whose bottom layer's last output looks for the context of all layers (Wu et al., 2016, 3, eq. 4).
+    """A stack whose bottom layer's last output looks for the context of all layers (Wu et al., 2016, 3).
 
     a_t = sum_s softmax_s(v . tanh(W y^1_{t-1} + U h_s)) h_s
     y^1_t = LSTM_1([y_t; a_t]), y^i_t = LSTM_i([y^{i-1}_t; a_t]), from the third layer on + y^{i-1}_t
@@ -102,7 +102,7 @@ class GNMTDecoder(Decoder):
         recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers)
+        check_at_least(1, d_embedding=d_embedding, d_model=d_model, num_layers=num_layers)
         widths = [d_embedding, *[d_model] * (num_layers - 1)]
         self.layers: Sequence[Recurrence] = nn.ModuleList(  # type: ignore[assignment]
             Recurrence("lstm", width + memory.d_states, d_model, 1, recurrent_dropout=recurrent_dropout)
@@ -153,7 +153,7 @@ class GNMT(Seq2SeqModule):
     """Google's neural machine translation system (Wu et al., 2016, arXiv:1609.08144), its network alone.
 
     Initialisation: embeddings N(0, 1/E), input and attention matrices Xavier, recurrent ones orthogonal, biases 0 but
-    for the forget gates, which start at 1. The paper draws everything from [-0.04, 0.04].
+    for the forget gates, which start at 1.
 
     Card:
         year: 2016
@@ -161,7 +161,7 @@ class GNMT(Seq2SeqModule):
         equation: `a_t = sum_s softmax_s(v . tanh(W y1_{t-1} + U h_s)) h_s`, `x_i = LSTM_i([x_{i-1}; a_t]) + x_{i-1}`
         training: O(N T D^2 + T S A), T steps in a row
         decoding: O(N D^2 + S A), constant memory beside the source
-        use: when a recurrent model should be deep; the strongest LSTM before the Transformer.
+        use: when a recurrent model should be deep.
         paper: Wu et al., 2016, arXiv:1609.08144
         embeddings: E*(U+V) + V*(D+1)
         encoder: 4*D*(E+D/2+2) + (R-1)*8*D*(D+1)

@@ -174,7 +174,7 @@ class Luong(Seq2SeqModule):
         equation: `h~_t = tanh(W [sum_s a_ts v_s; h_t])`, `a_t = softmax(h_t W_a k_s)`
         training: O(T D^2 + T S D), T steps in a row
         decoding: O(D^2 + S D), constant memory beside the source
-        use: small data and short sequences, where it still learns fastest on a CPU.
+        use: small data and short sequences; the recurrent baseline with attention.
         paper: Luong et al., 2015, arXiv:1508.04025
         embeddings: E*(U+V) + V*(D+1)
         encoder: 4*D*(E+D/2+2)

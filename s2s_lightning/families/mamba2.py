@@ -66,7 +66,8 @@ class Mamba2Mixer(Mixer):
     gate z, inputs and step sizes from one product; a short convolution and SiLU give x, B and C of each position;
     h_t = exp(-a dt_t) h_{t-1} + dt_t B_t x_t^T and y_t = h_t^T C_t + d x_t; the output is W RMSNorm(y * silu(z)).
 
-    Initialisation, that of the authors' code: a uniform in [1, 16], dt log-uniform in [0.001, 0.1], d one.
+    Initialisation of a, dt and d, that of the authors' code (state-spaces/mamba): a uniform in [1, 16], dt log-uniform
+    in [0.001, 0.1], d one.
 
     Args:
         d_model: D.
@@ -191,7 +192,7 @@ class Mamba2(Seq2SeqModule):
     """State space layers in both encoder and decoder, and attention between the two alone.
 
     Mamba-2 (Dao & Gu, 2024, arXiv:2405.21060), where the encoder-decoder of Pitorro et al. (2024, arXiv:2407.05489) has
-    the first Mamba. Their encoder reads from left to right, without feed-forward layers; this one both ways, with them.
+    the first Mamba. Here the encoder reads both ways, by two recurrences a layer.
 
     Card:
         year: 2024

@@ -16,7 +16,7 @@ from s2s_lightning.nn.scan import single
 
 
 def positive(x: Tensor) -> Tensor:
-    """g(x) = x + 0.5 for x >= 0, otherwise sigmoid(x): increasing, and above 0 (Feng et al., 2024, appendix B)."""
+    """g(x) = x + 0.5 for x >= 0, otherwise sigmoid(x): increasing, and above 0 (Feng et al., 2024, B.3)."""
     return torch.where(x >= 0, x + 0.5, x.sigmoid())
 
 
@@ -133,9 +133,9 @@ class MinRNN(Seq2SeqModule):
 
 
 class MinGRU(MinRNN):
-    """minGRU as an encoder-decoder (Feng et al., 2024, 3.1, arXiv:2410.01201).
+    """minGRU as an encoder-decoder (Feng et al., 2024, arXiv:2410.01201).
 
-    Computed is the recurrence of the paper's section 3 by a scan that needs no logarithms; ``positive_states`` is that
+    Computed is the paper's recurrence by a scan that needs no logarithms; ``positive_states`` is that
     of its log-space version. The paper has no encoder-decoder: attention over the source and the blocks are ours.
 
     Card:
@@ -155,7 +155,7 @@ class MinGRU(MinRNN):
 
 
 class MinLSTM(MinRNN):
-    """minLSTM as an encoder-decoder (Feng et al., 2024, 3.2, arXiv:2410.01201).
+    """minLSTM as an encoder-decoder (Feng et al., 2024, arXiv:2410.01201).
 
     Its normalised gates f' = f / (f + i) and i' = i / (f + i). The paper has no encoder-decoder: attention over the
     source and the blocks are ours.

@@ -1,8 +1,8 @@
 """Pre-norm stacks around any ``Mixer``: an encoder that reads both ways, a decoder that also attends to the source.
 
-A layer is a Transformer's with the recurrence where its self-attention was, as in Pitorro et al. (2024,
-arXiv:2407.05489), whose decoder it is. Norms divide by the root mean square (Zhang & Sennrich, 2019, arXiv:1910.07467).
-Nothing adds positions: a recurrence knows the order.
+A layer is a Transformer's with the recurrence where its self-attention was; its attention over the source stays (as in
+Pitorro et al., 2024, arXiv:2407.05489). Norms divide by the root mean square (Zhang & Sennrich, 2019,
+arXiv:1910.07467). Nothing adds positions: a recurrence knows the order.
 """
 
 from collections.abc import Callable, Iterable
@@ -64,7 +64,7 @@ class MixerEncoder(Encoder):
         self, d_embedding: int, new_mixer: Callable[[int], Mixer], num_layers: int, *, d_ff: int, dropout: float
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers)
+        check_at_least(1, d_model=d_embedding, num_layers=num_layers)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(EncoderLayer(new_mixer, d_embedding, d_ff, dropout) for _ in range(num_layers))
         self.norm = nn.RMSNorm(d_embedding, NORM_EPS)
@@ -141,7 +141,7 @@ class MixerDecoder(Decoder):
         dropout: float,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers, num_heads=num_heads)
+        check_at_least(1, d_model=d_embedding, num_layers=num_layers, num_heads=num_heads)
         if d_embedding % num_heads:
             raise UserError(f"d_model={d_embedding} is no multiple of num_heads={num_heads}: change one of them")
         self.dropout = Dropout(dropout)

@@ -63,7 +63,9 @@ class ModernLayers:
 
     def check(self, d_model: int, num_layers: int) -> None:
         """Raises UserError for widths or heads that cannot be shared, or no layer or head at all."""
-        check_at_least(1, num_heads=self.num_heads, num_kv_heads=self.num_kv_heads, num_layers=num_layers)
+        check_at_least(
+            1, d_model=d_model, num_heads=self.num_heads, num_kv_heads=self.num_kv_heads, num_layers=num_layers
+        )
         if d_model % (2 * self.num_heads):
             raise UserError(
                 f"d_model={d_model} is no multiple of 2 * num_heads={2 * self.num_heads}: change one of them"

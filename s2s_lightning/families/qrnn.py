@@ -20,7 +20,7 @@ from s2s_lightning.nn.scan import single
 
 
 class Pooled(NamedTuple):
-    """What a layer makes of its input: cells c and output gates o (B, T, D), and its next state."""
+    """What a layer makes of its input: cells c and output gates o (B, T, D) in its type, and its next state."""
 
     cells: Tensor
     gates: Tensor
@@ -35,7 +35,7 @@ class QRNNState(NamedTuple):
 
 
 class QRNNLayer(ScanLayer):
-    """Convolutions over the last k inputs, then fo-pooling (section 2); the output is h_t = o_t * c_t.
+    """Convolutions over the last k inputs, then fo-pooling; the output is h_t = o_t * c_t.
 
     z = tanh(W_z * x), f = sigmoid(W_f * x), o = sigmoid(W_o * x), c_t = f_t * c_{t-1} + (1 - f_t) * z_t
 
@@ -67,7 +67,7 @@ class QRNNLayer(ScanLayer):
         z, f, o = (single(products) + shift).unbind(2)
         f = f.sigmoid()
         c, last = self.scan(f, (1 - f) * z.tanh(), state.cell, padding)
-        return Pooled(c, o.sigmoid(), QRNNState(inputs, last))
+        return Pooled(c.to(x.dtype), o.sigmoid().to(x.dtype), QRNNState(inputs, last))
 
     def convolve(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Products (B, T, 3, D) for z, f and o, and the last k - 1 of the inputs read forwards."""
@@ -106,7 +106,7 @@ class QRNNEncoder(Encoder):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers, kernel_size=kernel_size)
+        check_at_least(1, d_embedding=d_embedding, d_model=d_model, num_layers=num_layers, kernel_size=kernel_size)
         both = direction == "both"
         if both and d_model % 2:
             raise UserError(f"d_model={d_model} cannot be halved between two directions: make it even")
@@ -147,7 +147,7 @@ class QRNNContext(NamedTuple):
 
 
 class QRNNDecoder(Decoder):
-    """A stack of layers that see the encoder's last states in every gate, and attention in the last (2.1).
+    """A stack of layers that see the encoder's last states in every gate, and attention in the last.
 
     The convolutions of layer l add V h~, where h~ is the last state of the encoder's layer l, or of its last layer if
     it has fewer. In the last layer, with source states s: a_t = softmax(c_t . s), k_t = sum_s a_ts s and
@@ -176,7 +176,7 @@ class QRNNDecoder(Decoder):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers, kernel_size=kernel_size)
+        check_at_least(1, d_embedding=d_embedding, d_model=d_model, num_layers=num_layers, kernel_size=kernel_size)
         if memory.d_states != d_model:
             raise UserError(
                 f"QRNNDecoder compares its cells with the encoder's states, but {d_model} != {memory.d_states}: "

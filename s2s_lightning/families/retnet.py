@@ -108,8 +108,12 @@ class RetNetEncoder(MixerEncoder):
         d_ff: int | None = None,
         dropout: float = 0.1,
     ) -> None:
-        mixer = partial(MultiScaleRetention, num_heads=num_heads, d_value=d_value or 2 * d_embedding)
-        super().__init__(d_embedding, mixer, num_layers, d_ff=d_ff or 2 * d_embedding, dropout=dropout)
+        mixer = partial(
+            MultiScaleRetention, num_heads=num_heads, d_value=2 * d_embedding if d_value is None else d_value
+        )
+        super().__init__(
+            d_embedding, mixer, num_layers, d_ff=2 * d_embedding if d_ff is None else d_ff, dropout=dropout
+        )
 
 
 class RetNetDecoder(MixerDecoder):
@@ -136,8 +140,10 @@ class RetNetDecoder(MixerDecoder):
         d_ff: int | None = None,
         dropout: float = 0.1,
     ) -> None:
-        mixer = partial(MultiScaleRetention, num_heads=num_heads, d_value=d_value or 2 * d_embedding)
-        d_ff = d_ff or 2 * d_embedding
+        mixer = partial(
+            MultiScaleRetention, num_heads=num_heads, d_value=2 * d_embedding if d_value is None else d_value
+        )
+        d_ff = 2 * d_embedding if d_ff is None else d_ff
         super().__init__(d_embedding, memory, mixer, num_layers, num_heads=num_heads, d_ff=d_ff, dropout=dropout)
 
 

@@ -28,7 +28,7 @@ class SRULayer(ElementwiseRecurrence):
     h_t = r_t * g(c_t) + ...; g is the identity here, as in EMNLP 2018.
 
     alpha = sqrt(1 + 2 exp(b)), for b_r = b at first, makes up for the variance that gates take. W has a variance of
-    1 / D, in the gates half of it, and v of 1 / 2, as in the authors' code.
+    1 / D, in the gates half of it, and v of 1 / 2, as in the authors' code (asappresearch/sru).
 
     Args:
         d_model: D.
@@ -87,8 +87,8 @@ class SRULayer(ElementwiseRecurrence):
 class SRU(Seq2SeqModule):
     """SRU as an encoder-decoder (Lei et al., 2018, arXiv:1709.02755): the version of EMNLP 2018.
 
-    The paper puts SRUs into a Transformer in place of its feed-forward layers; here they stand in place of its
-    self-attention, so that decoding needs no cache, and the source is still read by attention.
+    The paper, too, has SRUs in a Transformer; here they stand in place of its self-attention, so that decoding needs no
+    cache, and the source is still read by attention.
 
     Initialisation: embeddings N(0, 1), matrices Xavier, biases 0; SRU's own as ``SRULayer`` says.
 

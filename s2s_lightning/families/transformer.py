@@ -56,7 +56,7 @@ class Layers:
 
     def check(self, d_model: int, num_layers: int) -> None:
         """Raises UserError for a width that the heads cannot share, or no layer or head at all."""
-        check_at_least(1, num_heads=self.num_heads, num_layers=num_layers)
+        check_at_least(1, d_model=d_model, num_heads=self.num_heads, num_layers=num_layers)
         if d_model % (2 * self.num_heads):
             raise UserError(
                 f"d_model={d_model} is no multiple of 2 * num_heads={2 * self.num_heads}: change one of them"

@@ -33,7 +33,7 @@ class Score(nn.Module, ABC):
 
 
 class DotScore(Score):
-    """score(q, k) = q . k (Luong et al., 2015, eq. 8, arXiv:1508.04025).
+    """score(q, k) = q . k (Luong et al., 2015, 3.1, arXiv:1508.04025).
 
     Args:
         d_query: width of the queries.
@@ -59,7 +59,7 @@ class DotScore(Score):
 
 
 class GeneralScore(Score):
-    """score(q, k) = q . W k (Luong et al., 2015, eq. 8, arXiv:1508.04025).
+    """score(q, k) = q . W k (Luong et al., 2015, 3.1, arXiv:1508.04025).
 
     Args:
         d_query: width of the queries.
@@ -92,7 +92,8 @@ class AdditiveScore(Score):
 
     def __init__(self, d_query: int, d_memory: int, d_score: int | None = None) -> None:
         super().__init__()
-        d_score = d_score or d_query
+        check_at_least(1, d_score=d_score)
+        d_score = d_query if d_score is None else d_score
         self.query = nn.Linear(d_query, d_score, bias=False)
         self.key = nn.Linear(d_memory, d_score, bias=False)
         self.v = nn.Parameter(torch.empty(d_score))
@@ -240,6 +241,7 @@ class CoverageAttention(nn.Module):
 
     def __init__(self, d_query: int, d_memory: int, d_score: int, reads_coverage: bool = True) -> None:
         super().__init__()
+        check_at_least(1, d_score=d_score)
         self.query = nn.Linear(d_query, d_score)
         self.key = nn.Linear(d_memory, d_score, bias=False)
         self.coverage = nn.Parameter(torch.randn(d_score) * d_score**-0.5) if reads_coverage else None

@@ -32,7 +32,7 @@ def gru_step(x: Tensor, h: Tensor, u: Tensor, bias: Tensor | None, state: Vector
 
 
 def reset_before_step(x: Tensor, h: Tensor, u: Tensor, bias: Tensor | None, state: Vectors) -> Vectors:
-    """The GRU of Cho et al. (2014, eq. 5-8): n = tanh(x_n + U_n (r * h)), two products that wait for each other."""
+    """The GRU of Cho et al. (2014, 2.3): n = tanh(x_n + U_n (r * h)), two products that wait for each other."""
     (last,) = state
     x_gates, x_candidate = x.tensor_split([2 * last.shape[1]], -1)
     u_gates, u_candidate = u.tensor_split([2 * last.shape[1]], -1)

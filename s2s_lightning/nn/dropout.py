@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from s2s_lightning.errors import UserError
+
 LEVELS = 2**16
 
 
@@ -15,7 +17,18 @@ class Dropout(nn.Dropout):
     On a CPU the mask is made of 16 random bits an element, so that p is rounded to a multiple of 2^-16; the scale
     follows it, so that the expectation is exact but for the scale's rounding in the dtype (up to 0.4 % in bfloat16).
     ``F.dropout`` takes 5 times as long there, in ``bernoulli_``.
+
+    Args:
+        p: probability.
+
+    Raises:
+        UserError: it is not from 0 to 1.
     """
+
+    def __init__(self, p: float) -> None:
+        if not 0 <= p <= 1:
+            raise UserError(f"a dropout of {p} is no probability: it must be from 0 to 1")
+        super().__init__(p)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:

@@ -7,6 +7,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from s2s_lightning.errors import check_at_least
+
 Gate = Literal["swiglu", "geglu"]
 GATES: dict[str, Callable[[Tensor], Tensor]] = {"swiglu": F.silu, "geglu": partial(F.gelu, approximate="tanh")}
 """GELU by its tanh approximation, as in Gemma's code."""
@@ -25,6 +27,7 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, gate: Gate) -> None:
         super().__init__()
+        check_at_least(1, d_ff=d_ff)
         self.gate = nn.Linear(d_model, d_ff, bias=False)
         self.inner = nn.Linear(d_model, d_ff, bias=False)
         self.outer = nn.Linear(d_ff, d_model, bias=False)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.nn.dropout import Dropout
 
 Activation = Literal["relu", "gelu"]
@@ -27,6 +27,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, activation: Activation = "relu", dropout: float = 0.0) -> None:
         super().__init__()
+        check_at_least(1, d_ff=d_ff)
         self.inner = nn.Linear(d_model, d_ff)
         self.outer = nn.Linear(d_ff, d_model)
         self.activation = ACTIVATIONS[activation]

@@ -160,7 +160,7 @@ def _replacements(k: Tensor, v: Tensor, beta: Tensor, decay: Decay, from_zeros: 
     """What a delta rule writes at each position of a chunk: u - w S, for the state S before the chunk.
 
     Position i writes beta_i (v_i - what its key reads), of S and of what was written before it in the chunk, all of it
-    decayed: a triangular system (the WY form of Yang et al., 2024, 3.2, arXiv:2406.06484).
+    decayed: a triangular system (the WY form of Yang et al., 2024, arXiv:2406.06484).
 
     Returns:
         u (N, B, H, C, d') and w (N, B, H, C, d), None for a single chunk that starts from zeros.

@@ -34,7 +34,7 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        wide = x.to(weight.dtype)
+        wide = x.to(torch.promote_types(weight.dtype, torch.float32))
         square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
         scale = square.div_(x.shape[-1]).add_(EPSILON).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
@@ -44,12 +44,12 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, weight, scale = ctx.saved_tensors
-        wide, grad = x.to(weight.dtype), grad.to(weight.dtype)
+        wide, gain, grad = (part.to(scale.dtype) for part in (x, weight, grad))
         products = grad * wide
         grad_weight = scale.flatten() @ products.flatten(0, -2)
-        mean = (products @ weight).unsqueeze(-1).mul_(scale.square()).div_(-x.shape[-1])
-        grad_x = (grad * weight).addcmul_(wide, mean).mul_(scale)
-        return grad_x.to(x.dtype), grad_weight
+        mean = (products @ gain).unsqueeze(-1).mul_(scale.square()).div_(-x.shape[-1])
+        grad_x = (grad * gain).addcmul_(wide, mean).mul_(scale)
+        return grad_x.to(x.dtype), grad_weight.to(weight.dtype)
 
 
 def rms_norm(x: Tensor, weight: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from s2s_lightning.errors import check_at_least
+
 
 class Rotation(NamedTuple):
     """cos and sin of each position's angles, (1, T, d/2) or (B, 1, T, d/2): for heads (B, H, T, d)."""
@@ -52,6 +54,7 @@ class LearnedPositions(Positions):
 
     def __init__(self, max_positions: int, d_model: int, std: float = 0.02) -> None:
         super().__init__()
+        check_at_least(1, max_positions=max_positions)
         self.weight = nn.Parameter(torch.empty(max_positions, d_model))
         nn.init.normal_(self.weight, std=std)
 

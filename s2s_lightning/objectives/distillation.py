@@ -10,7 +10,7 @@ from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
 from s2s_lightning.errors import UserError
 from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing, check_probability
-from s2s_lightning.objectives.pieces import Said, by_pieces
+from s2s_lightning.objectives.pieces import Said, by_pieces, finite
 
 
 class Distillation(Objective):
@@ -28,7 +28,8 @@ class Distillation(Objective):
         label_smoothing: of the NLL.
 
     Raises:
-        UserError: alpha is not from 0 to 1, or label_smoothing not from 0 to below 1.
+        UserError: alpha is not from 0 to 1, or label_smoothing not from 0 to below 1; in training, one of teacher and
+            student copies and the other does not.
     """
 
     def __init__(self, teacher: str, alpha: float = 0.5, label_smoothing: float = 0.0) -> None:
@@ -56,6 +57,11 @@ class Distillation(Objective):
         """The teacher, where the student is and in its type."""
         if self._network is None:
             raise UserError(f"the teacher {self.teacher} is not open: call the objective's attach() before training")
+        if self._network.readout.needs_attention != model.readout.needs_attention:
+            raise UserError(
+                f"of the student and the teacher {self.teacher} one copies source words and the other does not: "
+                "their distributions cannot be compared, take a teacher like the student"
+            )
         own, students = next(self._network.parameters()), next(model.parameters())
         if (own.device, own.dtype) != (students.device, students.dtype):
             self._network.to(students)
@@ -64,5 +70,5 @@ class Distillation(Objective):
 
 def _divergence(target: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
     """(B, T) KL(q || p)."""
-    divergence = (log_q.exp() * (log_q - log_p)).sum(-1)
+    divergence = (log_q.exp() * (finite(log_q) - finite(log_p))).sum(-1)
     return divergence.masked_fill(target == PAD, 0)

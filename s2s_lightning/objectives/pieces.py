@@ -1,5 +1,6 @@
 """Functions of log-probabilities, a few positions at a time: those of all positions never exist together."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,10 +22,11 @@ class Said(NamedTuple):
     def split(self, size: int) -> list["Said"]:
         """Pieces of ``size`` positions."""
         hidden = torch.split(self.output.hidden, size, 1)
-        attention = self.output.attention
+        attention, gate = self.output.attention, self.output.gate
         weights = [None] * len(hidden) if attention is None else torch.split(attention, size, -2)
-        pieces = zip(hidden, weights, strict=True)
-        return [self._replace(output=self.output._replace(hidden=h, attention=w)) for h, w in pieces]
+        gates = [None] * len(hidden) if gate is None else torch.split(gate, size, 1)
+        pieces = zip(hidden, weights, gates, strict=True)
+        return [self._replace(output=self.output._replace(hidden=h, attention=w, gate=g)) for h, w, g in pieces]
 
     def log_probs(self) -> Tensor:
         """(B, T, V)."""
@@ -53,6 +55,12 @@ def _affordable(target: Tensor, *said: Said) -> int:
     vocab_size = max(part.model.tgt_vocab_size for part in said)
     scores = CPU_LOGITS if target.device.type == "cpu" else GPU_LOGITS
     return max(1, scores // (len(target) * vocab_size))
+
+
+def finite(log_probs: Tensor) -> Tensor:
+    """The logarithm of the least positive number for that of 0, which no word to copy has: 0 times it is 0, not NaN."""
+    least = math.log(torch.finfo(log_probs.dtype).tiny)
+    return log_probs.nan_to_num(nan=math.nan, posinf=math.inf, neginf=least)
 
 
 def log_prob_of(target: Tensor, log_probs: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from s2s_lightning import PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
 from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing, check_not_negative
-from s2s_lightning.objectives.pieces import Said, by_pieces
+from s2s_lightning.objectives.pieces import Said, by_pieces, finite
 
 
 class RDrop(Objective):
@@ -44,6 +44,6 @@ class RDrop(Objective):
 
 def _divergence(target: Tensor, log_probs: Tensor) -> Tensor:
     """(B, T) 1/2 [KL(p || q) + KL(q || p)] = 1/2 sum (p - q) (log p - log q) of the two halves of (2B, T, V)."""
-    log_p, log_q = log_probs.chunk(2)
+    log_p, log_q = finite(log_probs).chunk(2)
     divergence = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1) / 2
     return divergence.masked_fill(target[: len(divergence)] == PAD, 0)

@@ -211,6 +211,15 @@ def test_bfloat16_autocast_trains(config: Path) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
 
 
+def test_a_network_of_bfloat16_alone_trains_and_writes(config: Path) -> None:
+    module, batch = build(config).bfloat16(), batch_of(random_pairs(4))
+    output = module.train().objective(module.model, batch)
+    output.sum.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+    with torch.no_grad():
+        assert len(module.eval().generate(batch)) == 4
+
+
 @pytest.mark.parametrize("tgt_vocab_size", [None, 13], ids=["joint", "separate"])
 def test_joint_and_separate_vocabularies_give_scores_of_their_size(config: Path, tgt_vocab_size: int | None) -> None:
     module, batch = build(config, tgt_vocab_size), batch_of(random_pairs(2))

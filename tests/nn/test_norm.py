@@ -37,3 +37,15 @@ def test_zeros_are_normed_to_zeros_with_finite_gradients() -> None:
     y.sum().backward()
     assert torch.equal(y, torch.zeros(2, 4))
     assert x.grad.isfinite().all()
+
+
+def test_a_gain_in_bfloat16_does_not_make_the_norm_itself_coarse() -> None:
+    torch.manual_seed(0)
+    x, norm = torch.randn(50, 64).bfloat16().requires_grad_(), RMSNorm(64)
+    torch.nn.init.normal_(norm.weight)
+    norm.bfloat16()
+    y = norm(x)
+    y.sum().backward()
+    exact = F.rms_norm(x.detach().double(), (64,), norm.weight.detach().double(), EPSILON)
+    torch.testing.assert_close(y, exact.bfloat16(), rtol=2**-8, atol=0)
+    assert x.grad.dtype == norm.weight.grad.dtype == torch.bfloat16

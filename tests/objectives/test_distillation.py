@@ -72,3 +72,13 @@ def test_the_teacher_follows_the_student_in_its_type() -> None:
 def test_a_teacher_that_is_not_open_is_said() -> None:
     with pytest.raises(UserError, match=r"teacher\.ckpt is not open"):
         Distillation("teacher.ckpt")(network("rnn"), some_batch())
+
+
+def test_a_teacher_that_copies_where_the_student_does_not_is_refused() -> None:
+    with pytest.raises(UserError, match="one copies source words and the other does not"):
+        taught_by("pointer")(network("rnn"), some_batch())
+
+
+def test_a_pointer_network_taught_by_itself_has_nothing_to_learn() -> None:
+    output = taught_by("pointer")(network("pointer"), some_batch())
+    assert_close(output.parts["kl"], torch.zeros_like(output.parts["kl"]))

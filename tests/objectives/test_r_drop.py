@@ -48,3 +48,11 @@ def test_any_size_of_piece_gives_values_and_gradients_of_the_whole(size: int) ->
     grads = [torch.autograd.grad(x, list(model.parameters())) for x in (total(model), whole)]
     for one, other in zip(*grads, strict=True):
         assert_close(one, other)
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_pieces_of_a_network_that_copies_have_their_own_gates(size: int) -> None:
+    model, batch = network("pointer"), some_batch()
+    output = model.teacher_force(batch)
+    log_probs = by_pieces(log_prob_of, batch.tgt_out, Said(model, output), size=size)
+    assert_close(-log_probs.sum(), model.cross_entropy(output, batch.tgt_out, 0.0).sum)

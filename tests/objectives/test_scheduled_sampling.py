@@ -144,3 +144,8 @@ def test_a_decay_is_its_formula_and_never_rises(decay: Decay, formula: Callable[
 def test_a_probability_that_is_none_is_refused() -> None:
     with pytest.raises(UserError, match=r"probability=1\.5: it must be from 0 to 1"):
         ConstantDecay(1.5)
+
+
+def test_a_ratio_that_is_no_probability_is_refused_by_its_name() -> None:
+    with pytest.raises(UserError, match=r"ratio=1\.5"):
+        TeacherForcingRatio(1.5)
