@@ -56,6 +56,11 @@ class Distillation(Objective):
         """The teacher, where the student is and in its type."""
         if self._network is None:
             raise UserError(f"the teacher {self.teacher} is not open: call the objective's attach() before training")
+        if self._network.readout.needs_attention != model.readout.needs_attention:
+            raise UserError(
+                f"one of the teacher {self.teacher} and the model copies source words and the other does not, so that "
+                "their distributions cannot be compared: take a teacher that does as the model does"
+            )
         own, students = next(self._network.parameters()), next(model.parameters())
         if (own.device, own.dtype) != (students.device, students.dtype):
             self._network.to(students)

@@ -11,6 +11,9 @@ from s2s_lightning import PAD
 from s2s_lightning.architecture import DecoderOutput, Seq2Seq
 from s2s_lightning.loss import CPU_LOGITS, GPU_LOGITS
 
+LEAST = -1e4
+"""A log-probability that no softmax gives, whose exponential is 0."""
+
 
 class Said(NamedTuple):
     """A network and what its decoder said of a target."""
@@ -20,15 +23,11 @@ class Said(NamedTuple):
 
     def split(self, size: int) -> list["Said"]:
         """Pieces of ``size`` positions."""
-        hidden = torch.split(self.output.hidden, size, 1)
-        attention = self.output.attention
-        weights = [None] * len(hidden) if attention is None else torch.split(attention, size, -2)
-        pieces = zip(hidden, weights, strict=True)
-        return [self._replace(output=self.output._replace(hidden=h, attention=w)) for h, w in pieces]
+        return [self._replace(output=piece) for piece in self.output.split(size)]
 
     def log_probs(self) -> Tensor:
-        """(B, T, V)."""
-        return self.model.log_probs(self.output)
+        """(B, T, V), ``LEAST`` at least, so that p * log p is 0 where a readout that copies gives -inf."""
+        return self.model.log_probs(self.output).clamp_min(LEAST)
 
 
 def by_pieces(function: Callable[..., Tensor], target: Tensor, *said: Said, size: int | None = None) -> Tensor:

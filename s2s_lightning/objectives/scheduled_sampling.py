@@ -10,7 +10,7 @@ from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.architecture import DecoderOutput, Seq2Seq
 from s2s_lightning.batch import Batch
 from s2s_lightning.decoding.sampling import draw
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing
+from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing, check_probability
 from s2s_lightning.objectives.decay import ConstantDecay, Decay, InverseSigmoidDecay
 from s2s_lightning.objectives.pieces import Said, by_pieces
 
@@ -103,6 +103,7 @@ class TeacherForcingRatio(ScheduledSampling):
         feedback: Feedback = "argmax",
         label_smoothing: float = 0.0,
     ) -> None:
+        check_probability(ratio=ratio)
         super().__init__(
             ConstantDecay(ratio), passes="stepwise", feedback=feedback, coin=coin, label_smoothing=label_smoothing
         )
@@ -141,11 +142,12 @@ def _stepwise(model: Seq2Seq, batch: Batch, true: Tensor, predict: Predict) -> D
 
 
 def _joined(outputs: list[DecoderOutput]) -> DecoderOutput:
-    """Pieces of a target as one."""
-    attention = [output.attention for output in outputs if output.attention is not None]
+    """Pieces of a target as one, the reverse of ``DecoderOutput.split``."""
+    hidden, _, attention, gate = zip(*outputs, strict=True)
     return outputs[-1]._replace(
-        hidden=torch.cat([output.hidden for output in outputs], 1),
-        attention=torch.cat(attention, -2) if attention else None,
+        hidden=torch.cat(hidden, 1),
+        attention=None if attention[0] is None else torch.cat(attention, -2),
+        gate=None if gate[0] is None else torch.cat(gate, 1),
     )
 
 
