@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
+from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.rnn import RecurrentEncoder
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
@@ -47,6 +48,7 @@ class BahdanauDecoder(Decoder):
         recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_at_least(1, d_score=d_score, d_maxout=d_maxout)
         self.bridge = Bridge(memory.summary, (1, d_model))
         self.score = AdditiveScore(d_model, memory.d_states, d_score)
         self.embedding = nn.Linear(d_embedding, 3 * d_model)  # of reset gate, update gate, candidate

@@ -240,6 +240,8 @@ class _DeltaNet(Seq2SeqModule):
         dropout: float = 0.1,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
+        check_at_least(1, d_model=d_model, d_value=d_value)
         sizes: dict[str, Any] = {
             "num_heads": num_heads,
             "d_value": d_value,

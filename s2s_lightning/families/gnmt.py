@@ -44,7 +44,7 @@ class GNMTEncoder(Encoder):
         recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers)
+        check_at_least(1, d_embedding=d_embedding, d_model=d_model, num_layers=num_layers)
         if d_model % 2:
             raise UserError(f"d_model={d_model} cannot be halved between two directions: make it even")
         widths = [d_embedding, *[d_model] * (num_layers - 1)]
@@ -102,7 +102,7 @@ class GNMTDecoder(Decoder):
         recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers)
+        check_at_least(1, d_model=d_model, d_score=d_score, num_layers=num_layers)
         widths = [d_embedding, *[d_model] * (num_layers - 1)]
         self.layers: Sequence[Recurrence] = nn.ModuleList(  # type: ignore[assignment]
             Recurrence("lstm", width + memory.d_states, d_model, 1, recurrent_dropout=recurrent_dropout)

@@ -64,7 +64,7 @@ class MixerEncoder(Encoder):
         self, d_embedding: int, new_mixer: Callable[[int], Mixer], num_layers: int, *, d_ff: int, dropout: float
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers)
+        check_at_least(1, d_model=d_embedding, num_layers=num_layers, d_ff=d_ff)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(EncoderLayer(new_mixer, d_embedding, d_ff, dropout) for _ in range(num_layers))
         self.norm = nn.RMSNorm(d_embedding, NORM_EPS)
@@ -141,7 +141,7 @@ class MixerDecoder(Decoder):
         dropout: float,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers, num_heads=num_heads)
+        check_at_least(1, d_model=d_embedding, num_layers=num_layers, num_heads=num_heads, d_ff=d_ff)
         if d_embedding % num_heads:
             raise UserError(f"d_model={d_embedding} is no multiple of num_heads={num_heads}: change one of them")
         self.dropout = Dropout(dropout)

@@ -21,6 +21,7 @@ from s2s_lightning.architecture import (
     Tie,
     assemble,
 )
+from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.rnn import RecurrentEncoder
 from s2s_lightning.loss import CrossEntropy, mixture_cross_entropy
 from s2s_lightning.module import Seq2SeqModule
@@ -141,6 +142,7 @@ class PointerDecoder(Decoder):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        check_at_least(1, d_score=d_score)
         self.recurrence = Recurrence("lstm", d_embedding, d_model, 1)
         self.bridge = bridge(memory.summary, self.recurrence.state_shape)
         self.attention = CoverageAttention(d_model, memory.d_states, d_score, coverage)

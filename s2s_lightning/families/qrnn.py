@@ -106,7 +106,7 @@ class QRNNEncoder(Encoder):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers, kernel_size=kernel_size)
+        check_at_least(1, d_model=d_model, num_layers=num_layers, kernel_size=kernel_size)
         both = direction == "both"
         if both and d_model % 2:
             raise UserError(f"d_model={d_model} cannot be halved between two directions: make it even")
@@ -176,7 +176,7 @@ class QRNNDecoder(Decoder):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers, kernel_size=kernel_size)
+        check_at_least(1, d_model=d_model, num_layers=num_layers, kernel_size=kernel_size)
         if memory.d_states != d_model:
             raise UserError(
                 f"QRNNDecoder compares its cells with the encoder's states, but {d_model} != {memory.d_states}: "

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.bridge import Bridge, bridge
 from s2s_lightning.nn.dropout import Dropout
@@ -47,6 +47,7 @@ class RecurrentEncoder(Encoder):
         recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_at_least(1, d_embedding=d_embedding)
         both = direction == "both"
         if both and d_model % 2:
             raise UserError(f"d_model={d_model} cannot be halved between two directions: make it even")

@@ -85,7 +85,7 @@ class Recurrence(nn.Module):
         bidirectional: bool = False,
     ) -> None:
         super().__init__()
-        check_at_least(1, num_layers=num_layers)
+        check_at_least(1, d_model=d_model, num_layers=num_layers)
         self.kind = KINDS[cell]
         self.directions = 2 if bidirectional else 1
         self.dropout = Dropout(dropout if num_layers > 1 else 0.0)
