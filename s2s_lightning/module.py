@@ -66,7 +66,7 @@ class Seq2SeqModule(LightningModule):
         """
         output = self.model.teacher_force(batch)
         nll, correct = [], []
-        for said, target in zip(output.split(piece), batch.tgt_out.split(piece, 1), strict=True):
+        for said, target in zip(output.split(piece), torch.split(batch.tgt_out, piece, 1), strict=True):
             log_probs = self.model.log_probs(said)
             nll.append(-log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1))
             correct.append(log_probs.argmax(-1) == target)

@@ -115,8 +115,8 @@ class Bahdanau(Seq2SeqModule):
         decoder: D*(2*D+1) + A*(3*D+1) + 3*D*(E+3*D+1) + 2*M*(E+3*D+1)
 
     Args:
-        src_vocab_size: source tokens, or tokens of both sides when joint.
-        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
+        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_embedding: width of the embeddings (paper: 620).
         d_model: width of the decoder, and of each direction of the encoder (paper: 1000).
         d_score: width inside the attention's tanh (paper: 1000).

@@ -77,7 +77,7 @@ class MinLSTMLayer(MinRecurrence):
         return difference.sigmoid(), (-difference).sigmoid()
 
 
-class MinRNN(Seq2SeqModule):
+class _MinRNN(Seq2SeqModule):
     """What minGRU and minLSTM share as encoder-decoders: blocks of the Transformer, a recurrence for self-attention.
 
     Initialisation: embeddings N(0, 1), matrices Xavier, biases 0.
@@ -134,7 +134,7 @@ class MinRNN(Seq2SeqModule):
         )
 
 
-class MinGRU(MinRNN):
+class MinGRU(_MinRNN):
     """minGRU as an encoder-decoder (Feng et al., 2024, 3.1, arXiv:2410.01201).
 
     Computed is the recurrence of the paper's section 3 by a scan that needs no logarithms; ``positive_states`` is that
@@ -156,7 +156,7 @@ class MinGRU(MinRNN):
     layer = MinGRULayer
 
 
-class MinLSTM(MinRNN):
+class MinLSTM(_MinRNN):
     """minLSTM as an encoder-decoder (Feng et al., 2024, 3.2, arXiv:2410.01201).
 
     Its normalised gates f' = f / (f + i) and i' = i / (f + i). The paper has no encoder-decoder: attention over the
