@@ -25,7 +25,7 @@ def torch_state(cell: Cell, last: Tensor | tuple[Tensor, Tensor]) -> Tensor:
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_laws(family: type[_FixedContext], num_layers: int, direction: str) -> None:
-    assert_laws(family(11, **SIZES, num_layers=num_layers, direction=direction).model)
+    assert_laws(family(17, **SIZES, num_layers=num_layers, direction=direction).model)
 
 
 @pytest.mark.parametrize("cell", FUSED)
