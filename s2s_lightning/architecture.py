@@ -148,7 +148,7 @@ class Readout(nn.Module, ABC):
         """
         if src_copy is not None:
             raise UserError(
-                f"data.copy=true prepares words to be copied, but {type(self).__name__} does not copy: "
+                "data.copy=true prepares words to be copied, but this model does not copy: "
                 "leave it out, or take a model that does, such as Pointer"
             )
         return src

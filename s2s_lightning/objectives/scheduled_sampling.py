@@ -10,7 +10,8 @@ from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.architecture import DecoderOutput, Seq2Seq
 from s2s_lightning.batch import Batch
 from s2s_lightning.decoding.sampling import draw
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing, check_probability
+from s2s_lightning.errors import check_below_one, check_probability
+from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.decay import ConstantDecay, Decay, InverseSigmoidDecay
 from s2s_lightning.objectives.pieces import Said, by_pieces
 
@@ -53,7 +54,7 @@ class ScheduledSampling(Objective):
         coin: Coin = "token",
         label_smoothing: float = 0.0,
     ) -> None:
-        check_label_smoothing(label_smoothing)
+        check_below_one(label_smoothing=label_smoothing)
         self.decay = decay or InverseSigmoidDecay()
         self.passes = passes
         self.feedback = feedback

@@ -67,6 +67,7 @@ ON_THE_COMMAND_LINE = {
     "--model ConvS2S --model.num_decoder_layers 0": "num_decoder_layers=0: it must be 1 or more",
     "--model LightConv --model.decoder_kernel_sizes []": "decoder_kernel_sizes=[]: it must name a size of 1 or more",
     "--model UniversalTransformer --model.num_encoder_steps 0": "num_encoder_steps=0: it must be 1 or more",
+    "--drop_tokens.src_word 1.5": "src_word=1.5: it must be 0 or more and below 1",
     "--objective TeacherForcingRatio --objective.ratio 2": "ratio=2.0: it must be from 0 to 1",
     "--objective.label_smoothing 2": "label_smoothing=2.0: it must be 0 or more and below 1",
     "--schedule.warmup_steps -5": "warmup_steps=-5: it must be 0 or more",
