@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.loss import CrossEntropy, linear_cross_entropy
 from s2s_lightning.nn.token_dropout import TokenDropout
 
@@ -84,6 +84,10 @@ class DecoderOutput(NamedTuple):
         gate = None if self.gate is None else self.gate[:, positions]
         return DecoderOutput(self.hidden[:, positions], self.state, attention, gate)
 
+    def split(self, size: int) -> list["DecoderOutput"]:
+        """Spans of ``size`` positions, the last as long as what remains."""
+        return [self.span(slice(start, start + size)) for start in range(0, self.hidden.shape[1], size)]
+
 
 class Encoder(nn.Module, ABC):
     """Reads the embedded source. ``shape`` says what its memory looks like.
@@ -144,7 +148,7 @@ class Readout(nn.Module, ABC):
         """
         if src_copy is not None:
             raise UserError(
-                f"data.copy=true prepares words to be copied, but {type(self).__name__} does not copy: "
+                "data.copy=true prepares words to be copied, but this model does not copy: "
                 "leave it out, or take a model that does, such as Pointer"
             )
         return src
@@ -294,6 +298,7 @@ def assemble(
     Raises:
         UserError: a tied readout whose width is not that of the embedding, or an embedding_std that is not above 0.
     """
+    check_at_least(1, d_embedding=d_embedding)
     if tie_embeddings != "none" and d_embedding != decoder.d_out:
         raise UserError(
             f"tie_embeddings={tie_embeddings} needs an embedding as wide as the decoder's output, "

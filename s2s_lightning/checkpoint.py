@@ -125,7 +125,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
-    """The module with its weights.
+    """The module with its weights, made as the command line made it, or else of its own hyperparameters.
 
     Raises:
         UserError: its class is not to be found.
@@ -133,7 +133,13 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
     owner = locate(checkpoint["class_path"])
     if not (isinstance(owner, type) and issubclass(owner, Seq2SeqModule)):
         raise UserError(f"{path} needs the class {checkpoint['class_path']}, which is not on the path")
-    return owner.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    if CHECKPOINT_KEY not in checkpoint:
+        return owner.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    spec, settings = checkpoint[CHECKPOINT_KEY]["model"], checkpoint["hyper_parameters"]
+    sizes = {name: settings[name] for name in VOCABULARY_SIZES if name in settings}
+    module: Seq2SeqModule = instantiate({**spec, "init_args": {**spec["init_args"], **sizes}}, Seq2SeqModule)
+    module.load_state_dict(checkpoint["state_dict"])
+    return module
 
 
 def other_network(path: str, data: Seq2SeqData) -> Seq2Seq:

@@ -253,6 +253,8 @@ def hush() -> None:
     # Batches are gathered from memory in a millisecond: workers would cost more than they bring.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
+    # The logger's hparams.yaml does without the class paths of a model; config.yaml and the checkpoint have them.
+    warnings.filterwarnings("ignore", message=".*not possible to safely dump to YAML.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(worth_saying)

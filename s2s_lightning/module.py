@@ -66,9 +66,8 @@ class Seq2SeqModule(LightningModule):
         """
         output = self.model.teacher_force(batch)
         nll, correct = [], []
-        for start in range(0, batch.tgt_out.shape[1], piece):
-            span = slice(start, start + piece)
-            log_probs, target = self.model.log_probs(output.span(span)), batch.tgt_out[:, span]
+        for said, target in zip(output.split(piece), torch.split(batch.tgt_out, piece, 1), strict=True):
+            log_probs = self.model.log_probs(said)
             nll.append(-log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1))
             correct.append(log_probs.argmax(-1) == target)
         real = batch.tgt_out != PAD
@@ -79,8 +78,10 @@ class Seq2SeqModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint names its class, so that it can be loaded without a configuration."""
+        """A checkpoint names its class; parts that came by class path are no plain settings, and left to the run's."""
         checkpoint["class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
+        settings = checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {k: v for k, v in settings.items() if not callable(v)}
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer()

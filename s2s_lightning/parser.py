@@ -162,7 +162,10 @@ _Mistake = Callable[[_Place, re.Match[str], list[str]], str]
 
 
 def _unknown(place: _Place, match: re.Match[str], rest: list[str]) -> str:
-    key = ".".join(match.groups())
+    return _no_option(place, ".".join(match.groups()))
+
+
+def _no_option(place: _Place, key: str) -> str:
     prefix = place.option() + "." if place.keys else "--"
     problem = f"{prefix}{key} is not an option"
     if not place.owners:
@@ -191,6 +194,8 @@ def _among(names: Iterable[str]) -> str:
 
 def _unrecognized(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     argument = match[1]
+    if argument.startswith("--") and place.owners:  # of a part that is given by its class path
+        return _no_option(place, argument[2:])
     if argument.startswith("--"):
         best = closest_key(argument[2:], nested_options(place.parser))
         return f"{argument} is not an option{did_you_mean(best, '--')}"
@@ -211,7 +216,8 @@ def _unknown_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
 
 
 def _missing_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
-    return _no_class(place, place.owners.pop())
+    named = re.search(r"Got value: ([\w.]+)$", match.string)
+    return _no_class(place, named[1] if named else place.owners.pop())
 
 
 def _no_class(place: _Place, name: str) -> str:
@@ -224,6 +230,10 @@ def _wrong_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     given = next((line.split("Given value: ")[1] for line in rest if "Given value: " in line), match.string)
     name = re.search(r"'class_path': '([^']+)'", given) or re.search(r"Import path (\S+) does not", given)
     return f"{place.option()}={name[1] if name else given} is no {match[1]}{_among(sorted(place.classes()))}"
+
+
+def _wrong_part(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return f"{place.option()}={match[1]} is no {match[2]}{_among(sorted(place.classes()))}"
 
 
 def _wrong_type(place: _Place, match: re.Match[str], rest: list[str]) -> str:
@@ -262,11 +272,12 @@ _MISTAKES: dict[str, _Mistake] = {
     r"Group '([^']+)' does not accept option '([^']+)'": _unknown,
     r"Option '([^']+?)(?:\.class_path|\.init_args.*)?' is not accepted": _unknown,
     r"unrecognized arguments: ([^\s=]+)": _unrecognized,
-    r"arguments are required: (.+)": _required,
+    r"arguments are required: (.+?)(?:\. Got value: .*)?$": _required,
     r"Expected a dot import path string: (\S+)": _unknown_class,
     r"Expected an instantiatable class": _abstract,
     r"module '[^']+' has no attribute|No module named": _missing_class,
     r"does not correspond to a subclass of (\w+)": _wrong_class,
+    r"Expected '([^']+)' to be a subclass of <class '(\w+)'>": _wrong_part,
     r"Expected an? (<class '(?!list)[^']+'>|typing\.[^.]*?\]|[\w.\[\]]+)(?:\. Got value: .*)?$": _wrong_type,
     r"File does not exist: '?([^']+)'?": _no_file,
     r"Problems parsing config: (.*)": _bad_yaml,

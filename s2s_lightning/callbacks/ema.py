@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import check_below_one
 
 
 class EMA(WeightAveraging):
@@ -25,8 +25,7 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(f"decay={decay}: it must be 0 or more and below 1")
+        check_below_one(decay=decay)
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay
         self._step = 0

@@ -15,14 +15,15 @@ class Freeze(Callback):
     The summary before training says how many are frozen. Dropout goes on within frozen parts.
 
     Args:
-        patterns: names in the network, where * stands for anything, ? for one character and [..] for a choice.
+        patterns: names in the network, one or several, where * stands for anything, ? for one character and [..] for a
+            choice.
 
     Raises:
         UserError: a pattern that matches no parameter, or patterns that leave none to train.
     """
 
-    def __init__(self, patterns: list[str]) -> None:
-        self.patterns = patterns
+    def __init__(self, patterns: str | list[str]) -> None:
+        self.patterns = [patterns] if isinstance(patterns, str) else patterns
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":

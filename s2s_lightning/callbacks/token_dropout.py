@@ -3,6 +3,7 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning.callbacks.run import network
+from s2s_lightning.errors import check_below_one
 
 
 class DropTokens(Callback):
@@ -25,6 +26,7 @@ class DropTokens(Callback):
         src_embedding: float = 0.0,
         tgt_embedding: float = 0.0,
     ) -> None:
+        check_below_one(src_word=src_word, tgt_word=tgt_word, src_embedding=src_embedding, tgt_embedding=tgt_embedding)
         self.src = (src_word, src_embedding)
         self.tgt = (tgt_word, tgt_embedding)
 

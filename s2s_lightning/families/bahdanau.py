@@ -48,6 +48,7 @@ class BahdanauDecoder(Decoder):
         recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_at_least(1, d_score=d_score, d_maxout=d_maxout)
         self.bridge = Bridge(memory.summary, (1, d_model))
         self.score = AdditiveScore(d_model, memory.d_states, d_score)
         self.embedding = nn.Linear(d_embedding, 3 * d_model)  # of reset gate, update gate, candidate
@@ -115,8 +116,8 @@ class Bahdanau(Seq2SeqModule):
         decoder: D*(2*D+1) + A*(3*D+1) + 3*D*(E+3*D+1) + 2*M*(E+3*D+1)
 
     Args:
-        src_vocab_size: source tokens, or tokens of both sides when joint.
-        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
+        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_embedding: width of the embeddings (paper: 620).
         d_model: width of the decoder, and of each direction of the encoder (paper: 1000).
         d_score: width inside the attention's tanh (paper: 1000).

@@ -243,6 +243,7 @@ class ConvS2S(Seq2SeqModule):
         max_positions: int = 1024,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, d_embedding=d_embedding, d_model=d_model, max_positions=max_positions)
         check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         encoder = ConvS2SEncoder(
             d_embedding,

@@ -18,6 +18,7 @@ from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.convolution import ShortConvolution
 from s2s_lightning.nn.linear_attention import delta_rule
 from s2s_lightning.nn.mixer import Mixer
+from s2s_lightning.nn.norm import RMSNorm
 
 NORM_EPS = 1e-5
 RATES, STEPS = (0.01, 16.0), (1e-3, 0.1)
@@ -60,7 +61,7 @@ class DeltaRule(Mixer):
         self.widths = self.split_widths(d_value)
         self.input = nn.Linear(d_model, sum(self.widths), bias=False)
         self.convolution = ShortConvolution(2 * d_model + d_value, kernel_size)
-        self.norm = nn.RMSNorm(d_value // num_heads, NORM_EPS)
+        self.norm = RMSNorm(d_value // num_heads, NORM_EPS)
         self.output = nn.Linear(d_value, d_model, bias=False)
         nn.init.xavier_uniform_(self.input.weight)
         nn.init.xavier_uniform_(self.output.weight)
@@ -244,6 +245,8 @@ class _DeltaNet(Seq2SeqModule):
         dropout: float = 0.1,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
+        check_at_least(1, d_model=d_model, d_value=d_value)
         sizes: dict[str, Any] = {
             "num_heads": num_heads,
             "d_value": d_value,

@@ -38,7 +38,7 @@ class Blocks:
 
     def check(self, d_model: int, num_layers: int) -> None:
         """Raises UserError for a width that heads or directions cannot share, or no layer at all."""
-        check_at_least(1, d_model=d_model, num_heads=self.num_heads, num_layers=num_layers)
+        check_at_least(1, d_model=d_model, num_heads=self.num_heads, d_ff=self.d_ff, num_layers=num_layers)
         if d_model % self.num_heads or d_model % 2:
             raise UserError(
                 f"d_model={d_model} must be even and a multiple of num_heads={self.num_heads}: change one of them"

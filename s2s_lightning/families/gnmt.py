@@ -102,7 +102,7 @@ class GNMTDecoder(Decoder):
         recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_at_least(1, d_embedding=d_embedding, d_model=d_model, num_layers=num_layers)
+        check_at_least(1, d_embedding=d_embedding, d_model=d_model, d_score=d_score, num_layers=num_layers)
         widths = [d_embedding, *[d_model] * (num_layers - 1)]
         self.layers: Sequence[Recurrence] = nn.ModuleList(  # type: ignore[assignment]
             Recurrence("lstm", width + memory.d_states, d_model, 1, recurrent_dropout=recurrent_dropout)
@@ -168,8 +168,8 @@ class GNMT(Seq2SeqModule):
         decoder: 4*D*(E+2*D+2) + (R-1)*4*D*(3*D+2) + A*(2*D+1)
 
     Args:
-        src_vocab_size: source tokens, or tokens of both sides when joint.
-        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
+        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_embedding: width of the embeddings.
         d_model: width of the hidden states (paper: 1024); each direction of the first layer has half of it.
         d_score: width inside the attention's tanh.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from s2s_lightning.architecture import Decoder, Encoder, MemoryShape, Tie, assemble
+from s2s_lightning.errors import check_at_least
 from s2s_lightning.module import Seq2SeqModule
 
 
@@ -47,6 +48,7 @@ class Hybrid(Seq2SeqModule):
         embedding_std: float | None = None,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, d_embedding=d_embedding)
         built = encoder(d_embedding)
         super().__init__(
             assemble(

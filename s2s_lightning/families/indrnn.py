@@ -107,6 +107,7 @@ class IndRNN(Seq2SeqModule):
         dropout: float = 0.1,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         check_at_least(1, memory_length=memory_length, gamma=gamma)
         new_layer = partial(IndRNNLayer, bound=gamma ** (1 / memory_length))
         blocks = Blocks(num_heads=num_heads, d_ff=d_ff, dropout=dropout)

@@ -234,7 +234,7 @@ class _ConvolutionalTransformer(Seq2SeqModule):
             alone), the "readout" and the target's, or "none".
 
     Raises:
-        UserError: d_model is no multiple of 2 * num_heads, or an encoder's kernel is even.
+        UserError: d_model is no multiple of 2 * num_heads, an encoder's kernel is even, or there is no layer.
     """
 
     kernels: ClassVar[KernelKind]
@@ -260,6 +260,9 @@ class _ConvolutionalTransformer(Seq2SeqModule):
         max_positions: int = 1024,
         tie_embeddings: Tie = "all",
     ) -> None:
+        for side, sizes in (("encoder", encoder_kernel_sizes), ("decoder", decoder_kernel_sizes)):
+            if not sizes or min(sizes) < 1:
+                raise UserError(f"{side}_kernel_sizes={list(sizes)}: it must name a size of 1 or more for each layer")
         layers = ConvolutionalLayers(
             num_heads=num_heads,
             kernels=self.kernels,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.rnn import Direction, RecurrentEncoder
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import (
@@ -80,6 +80,7 @@ class AttentionalDecoder(Decoder):
         recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_at_least(1, window_radius=window_radius, max_positions=max_positions)
         if score == "location" and window != "global":
             raise UserError(
                 f"score=location with window={window}: it numbers the positions of the whole source; "
@@ -181,8 +182,8 @@ class Luong(Seq2SeqModule):
         decoder: 4*D*(E+2*D+2) + 3*D*D
 
     Args:
-        src_vocab_size: source tokens, or tokens of both sides when joint.
-        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
+        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_embedding: width of the embeddings.
         d_model: width of the hidden states; a bidirectional encoder has half of it in each direction.
         num_layers: layers of the encoder, and of the decoder.

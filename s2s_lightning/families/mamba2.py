@@ -245,6 +245,7 @@ class Mamba2(Seq2SeqModule):
         dropout: float = 0.1,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         space = StateSpace(
             expand=expand, d_head=d_head, d_state=d_state, num_groups=num_groups, kernel_size=kernel_size
         )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.modern import FFN, LAYERS, Layer, ModernEncoder, ModernLayers, Norm, NormAt, PositionKind
 from s2s_lightning.families.transformer import initialise
 from s2s_lightning.module import Seq2SeqModule
@@ -153,6 +153,7 @@ class Merged(Seq2SeqModule):
         positions: PositionKind = "rotary",
         tie_embeddings: Tie = "all",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         layers = ModernLayers(
             num_heads=num_heads,
             num_kv_heads=num_kv_heads,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2s_lightning.architecture import Tie, assemble
+from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence
@@ -76,7 +77,7 @@ class MinLSTMLayer(MinRecurrence):
         return difference.sigmoid(), (-difference).sigmoid()
 
 
-class MinRNN(Seq2SeqModule):
+class _MinRNN(Seq2SeqModule):
     """What minGRU and minLSTM share as encoder-decoders: blocks of the Transformer, a recurrence for self-attention.
 
     Initialisation: embeddings N(0, 1), matrices Xavier, biases 0.
@@ -115,6 +116,7 @@ class MinRNN(Seq2SeqModule):
         dropout: float = 0.1,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         new_layer = partial(self.layer, positive_states=positive_states)
         blocks = Blocks(num_heads=num_heads, d_ff=d_ff, dropout=dropout)
         encoder = BlockEncoder(d_model, num_encoder_layers, new_layer, blocks=blocks)
@@ -132,7 +134,7 @@ class MinRNN(Seq2SeqModule):
         )
 
 
-class MinGRU(MinRNN):
+class MinGRU(_MinRNN):
     """minGRU as an encoder-decoder (Feng et al., 2024, arXiv:2410.01201).
 
     Computed is the paper's recurrence by a scan that needs no logarithms; ``positive_states`` is that
@@ -154,7 +156,7 @@ class MinGRU(MinRNN):
     layer = MinGRULayer
 
 
-class MinLSTM(MinRNN):
+class MinLSTM(_MinRNN):
     """minLSTM as an encoder-decoder (Feng et al., 2024, arXiv:2410.01201).
 
     Its normalised gates f' = f / (f + i) and i' = i / (f + i). The paper has no encoder-decoder: attention over the

@@ -17,6 +17,7 @@ from s2s_lightning.nn.attention import CrossAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.layers import FeedForward
 from s2s_lightning.nn.mixer import Mixer
+from s2s_lightning.nn.norm import RMSNorm
 
 NORM_EPS = 1e-5
 
@@ -33,10 +34,10 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, new_mixer: Callable[[int], Mixer], d_model: int, d_ff: int, dropout: float) -> None:
         super().__init__()
-        self.mixer_norm = nn.RMSNorm(d_model, NORM_EPS)
+        self.mixer_norm = RMSNorm(d_model, NORM_EPS)
         self.ahead = new_mixer(d_model)
         self.back = new_mixer(d_model)
-        self.feed_forward_norm = nn.RMSNorm(d_model, NORM_EPS)
+        self.feed_forward_norm = RMSNorm(d_model, NORM_EPS)
         self.feed_forward = FeedForward(d_model, d_ff, "gelu")
         self.dropout = Dropout(dropout)
         initialise(self.feed_forward)
@@ -64,10 +65,10 @@ class MixerEncoder(Encoder):
         self, d_embedding: int, new_mixer: Callable[[int], Mixer], num_layers: int, *, d_ff: int, dropout: float
     ) -> None:
         super().__init__()
-        check_at_least(1, d_model=d_embedding, num_layers=num_layers)
+        check_at_least(1, d_model=d_embedding, num_layers=num_layers, d_ff=d_ff)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(EncoderLayer(new_mixer, d_embedding, d_ff, dropout) for _ in range(num_layers))
-        self.norm = nn.RMSNorm(d_embedding, NORM_EPS)
+        self.norm = RMSNorm(d_embedding, NORM_EPS)
         self.shape = MemoryShape(d_embedding, (1, d_embedding))
 
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
@@ -92,11 +93,11 @@ class DecoderLayer(nn.Module):
     def __init__(self, mixer: Mixer, d_memory: int, num_heads: int, d_ff: int, dropout: float) -> None:
         super().__init__()
         d_model = mixer.d_model
-        self.mixer_norm = nn.RMSNorm(d_model, NORM_EPS)
+        self.mixer_norm = RMSNorm(d_model, NORM_EPS)
         self.mixer = mixer
-        self.cross_attention_norm = nn.RMSNorm(d_model, NORM_EPS)
+        self.cross_attention_norm = RMSNorm(d_model, NORM_EPS)
         self.cross_attention = CrossAttention(d_model, d_memory, num_heads)
-        self.feed_forward_norm = nn.RMSNorm(d_model, NORM_EPS)
+        self.feed_forward_norm = RMSNorm(d_model, NORM_EPS)
         self.feed_forward = FeedForward(d_model, d_ff, "gelu")
         self.dropout = Dropout(dropout)
         initialise(self.cross_attention)
@@ -141,14 +142,14 @@ class MixerDecoder(Decoder):
         dropout: float,
     ) -> None:
         super().__init__()
-        check_at_least(1, d_model=d_embedding, num_layers=num_layers, num_heads=num_heads)
+        check_at_least(1, d_model=d_embedding, num_layers=num_layers, num_heads=num_heads, d_ff=d_ff)
         if d_embedding % num_heads:
             raise UserError(f"d_model={d_embedding} is no multiple of num_heads={num_heads}: change one of them")
         self.dropout = Dropout(dropout)
         self.layers: Iterable[DecoderLayer] = nn.ModuleList(  # type: ignore[assignment]
             DecoderLayer(new_mixer(d_embedding), memory.d_states, num_heads, d_ff, dropout) for _ in range(num_layers)
         )
-        self.norm = nn.RMSNorm(d_embedding, NORM_EPS)
+        self.norm = RMSNorm(d_embedding, NORM_EPS)
         self.d_out = d_embedding
 
     def start(self, memory: Memory) -> State:

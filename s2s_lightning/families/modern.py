@@ -63,9 +63,8 @@ class ModernLayers:
 
     def check(self, d_model: int, num_layers: int) -> None:
         """Raises UserError for widths or heads that cannot be shared, or no layer or head at all."""
-        check_at_least(
-            1, d_model=d_model, num_heads=self.num_heads, num_kv_heads=self.num_kv_heads, num_layers=num_layers
-        )
+        check_at_least(1, num_heads=self.num_heads, num_kv_heads=self.num_kv_heads, num_layers=num_layers)
+        check_at_least(1, d_model=d_model, d_ff=self.d_ff)
         if d_model % (2 * self.num_heads):
             raise UserError(
                 f"d_model={d_model} is no multiple of 2 * num_heads={2 * self.num_heads}: change one of them"
@@ -319,6 +318,7 @@ class Modern(Seq2SeqModule):
         positions: PositionKind = "rotary",
         tie_embeddings: Tie = "all",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         layers = ModernLayers(
             num_heads=num_heads,
             num_kv_heads=num_kv_heads,

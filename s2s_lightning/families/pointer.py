@@ -21,6 +21,7 @@ from s2s_lightning.architecture import (
     Tie,
     assemble,
 )
+from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.rnn import RecurrentEncoder
 from s2s_lightning.loss import CrossEntropy, mixture_cross_entropy
 from s2s_lightning.module import Seq2SeqModule
@@ -141,6 +142,7 @@ class PointerDecoder(Decoder):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        check_at_least(1, d_score=d_score)
         self.recurrence = Recurrence("lstm", d_embedding, d_model, 1)
         self.bridge = bridge(memory.summary, self.recurrence.state_shape)
         self.attention = CoverageAttention(d_model, memory.d_states, d_score, coverage)
@@ -190,8 +192,8 @@ class Pointer(Seq2SeqModule):
         decoder: 4*D*(E+D+2) + 2*D*(4*D+1) + A*(3*D+3) + D*(3*D+1) + 3*D+E+1
 
     Args:
-        src_vocab_size: source tokens, or tokens of both sides when joint.
-        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
+        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_embedding: width of the embeddings (the authors' program: 128).
         d_model: width of the decoder, and of each direction of the encoder (the authors' program: 256).
         d_score: width inside the attention's tanh.

@@ -236,8 +236,8 @@ class QRNN(Seq2SeqModule):
         decoder: 3*D*(K*E+1) + (R-1)*3*D*(K*D+1) + R*3*D*D + 2*D*D
 
     Args:
-        src_vocab_size: source tokens, or tokens of both sides when joint.
-        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
+        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_embedding: width of the embeddings.
         d_model: width of the states; a bidirectional encoder has half of it in each direction.
         num_layers: layers of the encoder, and of the decoder.

@@ -196,6 +196,8 @@ class RetNet(Seq2SeqModule):
         dropout: float = 0.1,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
+        check_at_least(1, d_model=d_model, d_value=d_value, d_ff=d_ff)
         sizes: dict[str, Any] = {"num_heads": num_heads, "d_value": d_value, "d_ff": d_ff, "dropout": dropout}
         encoder = RetNetEncoder(d_model, num_encoder_layers, **sizes)
         decoder = RetNetDecoder(d_model, encoder.shape, num_decoder_layers, **sizes)

@@ -172,15 +172,15 @@ class FedContextDecoder(FixedContextDecoder):
         return output._replace(state=State(state.context, output.state.carry))
 
 
-class FixedContext(Seq2SeqModule):
+class _FixedContext(Seq2SeqModule):
     """An encoder, one fixed vector, a decoder: what RNN, LSTM and GRU share.
 
     Initialisation: embeddings N(0, 1/E), input matrices Xavier, recurrent ones orthogonal, biases 0 but for an LSTM's
     forget gate, which starts at 1.
 
     Args:
-        src_vocab_size: source tokens, or tokens of both sides when joint.
-        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
+        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_embedding: width of the embeddings.
         d_model: width of the hidden states; a bidirectional encoder has half of it in each direction.
         num_layers: layers of the encoder, and of the decoder.
@@ -224,7 +224,7 @@ class FixedContext(Seq2SeqModule):
         )
 
 
-class RNN(FixedContext):
+class RNN(_FixedContext):
     """Elman's network (1990, doi:10.1207/s15516709cog1402_1) as an encoder-decoder: h_t = tanh(W x_t + U h_{t-1} + b).
 
     The last states of the encoder start the decoder (Sutskever et al., 2014, arXiv:1409.3215).
@@ -245,7 +245,7 @@ class RNN(FixedContext):
     cell = "rnn"
 
 
-class LSTM(FixedContext):
+class LSTM(_FixedContext):
     """LSTM encoder-decoder (Sutskever et al., 2014, arXiv:1409.3215).
 
     The last h and c of each layer of the encoder start the decoder.
@@ -266,7 +266,7 @@ class LSTM(FixedContext):
     cell = "lstm"
 
 
-class GRU(FixedContext):
+class GRU(_FixedContext):
     """GRU encoder-decoder whose fixed vector enters every step of the decoder (Cho et al., 2014, arXiv:1406.1078).
 
     The reset gate acts after the matrix product, as in torch and cuDNN, n = tanh(W x + r * (U h)); ``reset: before``
@@ -285,8 +285,8 @@ class GRU(FixedContext):
         decoder: 3*D*(E+2*D+2) + D*(D+1)
 
     Args:
-        src_vocab_size: source tokens, or tokens of both sides when joint.
-        tgt_vocab_size: target tokens; None with a joint vocabulary.
+        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
+        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         reset: where the reset gate acts, in encoder and decoder: "after" the matrix product (torch's and cuDNN's GRU,
             fast) or "before" it (the paper's, with two products in a row at each step).
         settings: as of the RNN and the LSTM.

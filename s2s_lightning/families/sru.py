@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Tie, assemble
+from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence
@@ -138,6 +139,7 @@ class SRU(Seq2SeqModule):
         dropout: float = 0.1,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         new_layer = partial(SRULayer, peephole=peephole, highway_bias=highway_bias)
         blocks = Blocks(num_heads=num_heads, d_ff=d_ff, dropout=dropout)
         encoder = BlockEncoder(d_model, num_encoder_layers, new_layer, blocks=blocks)

@@ -56,7 +56,8 @@ class Layers:
 
     def check(self, d_model: int, num_layers: int) -> None:
         """Raises UserError for a width that the heads cannot share, or no layer or head at all."""
-        check_at_least(1, d_model=d_model, num_heads=self.num_heads, num_layers=num_layers)
+        check_at_least(1, d_model=d_model, num_heads=self.num_heads, d_ff=self.d_ff, num_layers=num_layers)
+        check_at_least(1, max_positions=self.max_positions)
         if d_model % (2 * self.num_heads):
             raise UserError(
                 f"d_model={d_model} is no multiple of 2 * num_heads={2 * self.num_heads}: change one of them"
@@ -287,6 +288,7 @@ class Transformer(Seq2SeqModule):
         max_positions: int = 1024,
         tie_embeddings: Tie = "all",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         layers = Layers(
             num_heads=num_heads,
             d_ff=d_ff,

@@ -202,6 +202,7 @@ class UniversalTransformer(Seq2SeqModule):
         max_positions: int = 1024,
         tie_embeddings: Tie = "all",
     ) -> None:
+        check_at_least(1, num_encoder_steps=num_encoder_steps, num_decoder_steps=num_decoder_steps)
         layers = Layers(
             num_heads=num_heads,
             d_ff=d_ff,

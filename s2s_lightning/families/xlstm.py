@@ -188,6 +188,7 @@ class XLSTM(Seq2SeqModule):
         dropout: float = 0.1,
         tie_embeddings: Tie = "none",
     ) -> None:
+        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
         encoder = XLSTMEncoder(
             d_model, num_encoder_layers, num_heads=num_heads, d_key=d_key, d_ff=d_ff, dropout=dropout
         )

@@ -123,7 +123,6 @@ class LocationScore(Score):
 
     def __init__(self, d_query: int, max_positions: int) -> None:
         super().__init__()
-        check_at_least(1, max_positions=max_positions)
         self.position = nn.Linear(d_query, max_positions, bias=False)
         nn.init.xavier_uniform_(self.position.weight)
 
@@ -179,7 +178,6 @@ class MonotonicWindow(Window):
 
     def __init__(self, radius: int) -> None:
         super().__init__()
-        check_at_least(1, window_radius=radius)
         self.radius = radius
 
     def forward(self, scores: Tensor, query: Tensor, step: Tensor, padding: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.errors import check_at_least, check_below_one
 from s2s_lightning.nn.dropout import Dropout
 
 Activation = Literal["relu", "gelu"]
@@ -100,8 +100,7 @@ class LayerDrop(nn.Module):
 
     def __init__(self, p: float, num_layers: int) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise UserError(f"layer_drop={p}: it must be 0 or more and below 1")
+        check_below_one(layer_drop=p)
         self.p = p
         self.num_layers = num_layers
 

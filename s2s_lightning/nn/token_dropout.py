@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning import UNK
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import check_below_one
 
 
 class TokenDropout(nn.Module):
@@ -30,9 +30,7 @@ class TokenDropout(nn.Module):
         Raises:
             UserError: one of them is not from 0 to below 1.
         """
-        for name, p in (("word", word), ("embedding", embedding)):
-            if not 0 <= p < 1:
-                raise UserError(f"dropout of a {name} with probability {p}: it must be 0 or more and below 1")
+        check_below_one(word=word, embedding=embedding)
         self.word, self.embedding = word, embedding
 
     def forward(self, ids: Tensor, embed: nn.Module) -> Tensor:

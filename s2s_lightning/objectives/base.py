@@ -8,7 +8,6 @@ from torch import Tensor
 
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
-from s2s_lightning.errors import UserError
 
 
 class ObjectiveOutput(NamedTuple):
@@ -41,23 +40,3 @@ class Objective(ABC):
 
     def attach(self, load: Callable[[str], Seq2Seq]) -> None:  # noqa: B027  most need no other
         """Called once before training, for objectives that need another network: ``load`` opens a checkpoint."""
-
-
-def check_probability(**values: float) -> None:
-    """Raises UserError for the first value that is not from 0 to 1."""
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise UserError(f"{name}={value}: it must be from 0 to 1")
-
-
-def check_not_negative(**values: float) -> None:
-    """Raises UserError for the first value below 0."""
-    for name, value in values.items():
-        if not value >= 0:
-            raise UserError(f"{name}={value}: it must be 0 or more")
-
-
-def check_label_smoothing(value: float) -> None:
-    """Raises UserError unless it is 0 or more and below 1."""
-    if not 0 <= value < 1:
-        raise UserError(f"label_smoothing={value}: it must be 0 or more and below 1")

@@ -6,9 +6,8 @@ from torch import Tensor
 from s2s_lightning import PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_at_least, check_below_one
 from s2s_lightning.objectives.base import Objective, ObjectiveOutput
-from s2s_lightning.objectives.cross_entropy import LabelSmoothedCrossEntropy
 
 
 class CoverageLoss(Objective):
@@ -24,14 +23,14 @@ class CoverageLoss(Objective):
         label_smoothing: of the cross-entropy.
 
     Raises:
-        UserError: a weight below 0, or a network without attention.
+        UserError: a weight below 0, a label_smoothing not from 0 to below 1, or a network without attention.
     """
 
     def __init__(self, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
-        if weight < 0:
-            raise UserError(f"weight={weight}: the coverage loss is a penalty, its weight must be 0 or more")
+        check_at_least(0, weight=weight)
+        check_below_one(label_smoothing=label_smoothing)
         self.weight = weight
-        self.label_smoothing = LabelSmoothedCrossEntropy(label_smoothing).label_smoothing
+        self.label_smoothing = label_smoothing
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:
         output = model.teacher_force(batch, need_weights=True)

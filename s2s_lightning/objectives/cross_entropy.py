@@ -3,7 +3,8 @@
 from s2s_lightning import PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing
+from s2s_lightning.errors import check_below_one
+from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 
 
 class LabelSmoothedCrossEntropy(Objective):
@@ -17,7 +18,7 @@ class LabelSmoothedCrossEntropy(Objective):
     """
 
     def __init__(self, label_smoothing: float = 0.1) -> None:
-        check_label_smoothing(label_smoothing)
+        check_below_one(label_smoothing=label_smoothing)
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:

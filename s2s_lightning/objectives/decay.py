@@ -3,8 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 
-from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.objectives.base import check_not_negative, check_probability
+from s2s_lightning.errors import check_at_least, check_below_one, check_probability
 
 
 class Decay(ABC):
@@ -47,7 +46,7 @@ class LinearDecay(Decay):
 
     def __init__(self, slope: float = 1e-4, start: float = 1.0, minimum: float = 0.0) -> None:
         check_probability(start=start, minimum=minimum)
-        check_not_negative(slope=slope)
+        check_at_least(0, slope=slope)
         self.slope = slope
         self.start = start
         self.minimum = minimum
@@ -67,8 +66,7 @@ class ExponentialDecay(Decay):
     """
 
     def __init__(self, k: float = 0.9999) -> None:
-        if not 0 <= k < 1:
-            raise UserError(f"k={k}: it must be 0 or more and below 1")
+        check_below_one(k=k)
         self.k = k
 
     def __call__(self, step: int) -> float:

@@ -8,8 +8,8 @@ from torch import Tensor
 from s2s_lightning import PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
-from s2s_lightning.errors import UserError
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing, check_probability
+from s2s_lightning.errors import UserError, check_below_one, check_probability
+from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.pieces import Said, by_pieces, finite
 
 
@@ -34,7 +34,7 @@ class Distillation(Objective):
 
     def __init__(self, teacher: str, alpha: float = 0.5, label_smoothing: float = 0.0) -> None:
         check_probability(alpha=alpha)
-        check_label_smoothing(label_smoothing)
+        check_below_one(label_smoothing=label_smoothing)
         self.teacher = teacher
         self.alpha = alpha
         self.label_smoothing = label_smoothing

@@ -14,7 +14,7 @@ from s2s_lightning.decoding.limits import Limits
 from s2s_lightning.decoding.one_by_one import Rows, one_by_one
 from s2s_lightning.decoding.sampling import Ancestral, check_temperature
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_not_negative
+from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.costs import BLEUCost, Cost
 from s2s_lightning.objectives.pieces import Said, by_pieces, log_prob_of
 
@@ -59,7 +59,7 @@ class MinimumRisk(Objective):
         cross_entropy: float = 0.0,
     ) -> None:
         check_at_least(1, num_samples=num_samples)
-        check_not_negative(alpha=alpha, cross_entropy=cross_entropy)
+        check_at_least(0, alpha=alpha, cross_entropy=cross_entropy)
         check_temperature(temperature)
         if not max_length_ratio > 0:
             raise UserError(f"max_length_ratio={max_length_ratio}: it must be above 0")

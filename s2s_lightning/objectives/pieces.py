@@ -21,12 +21,7 @@ class Said(NamedTuple):
 
     def split(self, size: int) -> list["Said"]:
         """Pieces of ``size`` positions."""
-        hidden = torch.split(self.output.hidden, size, 1)
-        attention, gate = self.output.attention, self.output.gate
-        weights = [None] * len(hidden) if attention is None else torch.split(attention, size, -2)
-        gates = [None] * len(hidden) if gate is None else torch.split(gate, size, 1)
-        pieces = zip(hidden, weights, gates, strict=True)
-        return [self._replace(output=self.output._replace(hidden=h, attention=w, gate=g)) for h, w, g in pieces]
+        return [self._replace(output=piece) for piece in self.output.split(size)]
 
     def log_probs(self) -> Tensor:
         """(B, T, V)."""

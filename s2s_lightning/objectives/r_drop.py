@@ -6,7 +6,8 @@ from torch import Tensor
 from s2s_lightning import PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing, check_not_negative
+from s2s_lightning.errors import check_at_least, check_below_one
+from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.pieces import Said, by_pieces, finite
 
 
@@ -26,8 +27,8 @@ class RDrop(Objective):
     """
 
     def __init__(self, alpha: float = 5.0, label_smoothing: float = 0.1) -> None:
-        check_not_negative(alpha=alpha)
-        check_label_smoothing(label_smoothing)
+        check_at_least(0, alpha=alpha)
+        check_below_one(label_smoothing=label_smoothing)
         self.alpha = alpha
         self.label_smoothing = label_smoothing
 

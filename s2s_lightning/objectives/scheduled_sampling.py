@@ -10,7 +10,8 @@ from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.architecture import DecoderOutput, Seq2Seq
 from s2s_lightning.batch import Batch
 from s2s_lightning.decoding.sampling import draw
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput, check_label_smoothing, check_probability
+from s2s_lightning.errors import check_below_one, check_probability
+from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.decay import ConstantDecay, Decay, InverseSigmoidDecay
 from s2s_lightning.objectives.pieces import Said, by_pieces
 
@@ -53,7 +54,7 @@ class ScheduledSampling(Objective):
         coin: Coin = "token",
         label_smoothing: float = 0.0,
     ) -> None:
-        check_label_smoothing(label_smoothing)
+        check_below_one(label_smoothing=label_smoothing)
         self.decay = decay or InverseSigmoidDecay()
         self.passes = passes
         self.feedback = feedback
@@ -142,13 +143,12 @@ def _stepwise(model: Seq2Seq, batch: Batch, true: Tensor, predict: Predict) -> D
 
 
 def _joined(outputs: list[DecoderOutput]) -> DecoderOutput:
-    """Pieces of a target as one."""
-    attention = [output.attention for output in outputs if output.attention is not None]
-    gates = [output.gate for output in outputs if output.gate is not None]
+    """Pieces of a target as one, the reverse of ``DecoderOutput.split``."""
+    hidden, _, attention, gate = zip(*outputs, strict=True)
     return outputs[-1]._replace(
-        hidden=torch.cat([output.hidden for output in outputs], 1),
-        attention=torch.cat(attention, -2) if attention else None,
-        gate=torch.cat(gates, 1) if gates else None,
+        hidden=torch.cat(hidden, 1),
+        attention=None if attention[0] is None else torch.cat(attention, -2),
+        gate=None if gate[0] is None else torch.cat(gate, 1),
     )
 
 

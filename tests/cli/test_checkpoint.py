@@ -200,6 +200,32 @@ def test_a_checkpoint_holds_weights_and_plain_settings_alone(trained: Run) -> No
     assert "ckpt_path" not in checkpoint["s2s_lightning_config"]
 
 
+HYBRID = {
+    "class_path": "Hybrid",
+    "init_args": {
+        "d_embedding": 16,
+        "encoder": {
+            "class_path": "s2s_lightning.families.transformer.TransformerEncoder",
+            "init_args": {"num_layers": 1, "layers": {"d_ff": 32, "num_heads": 2}},
+        },
+        "decoder": {"class_path": "s2s_lightning.families.rnn.FixedContextDecoder", "init_args": {"d_model": 16}},
+    },
+}
+
+
+def test_a_checkpoint_of_parts_by_class_path_is_enough_too(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "hybrid.yaml").write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "model": HYBRID}))
+    run = fitted(tmp_path / "runs", "--config", tmp_path / "hybrid.yaml")
+    loaded = s2s_lightning.load(run.last)
+    assert loaded.module.model.encoder.layers[0].feed_forward.inner.out_features == 32
+    assert {name: tensor.tolist() for name, tensor in weights(run.last).items()} == {
+        name: tensor.tolist() for name, tensor in loaded.module.state_dict().items()
+    }
+    assert scores(evaluated(tmp_path, "validate", "--ckpt_path", run.last), "val") == scores(run.folder, "val")
+    resumed = fitted(tmp_path / "resumed", "--ckpt_path", run.last, "--trainer.max_steps", 5)
+    assert content(resumed.last)["global_step"] == 5
+
+
 def test_a_checkpoint_whose_class_is_gone_names_it(trained: Run, tmp_path: Path) -> None:
     torch.save({**content(trained.last), "class_path": "gone.Model"}, tmp_path / "gone.ckpt")
     with pytest.raises(UserError, match=r"needs the class gone\.Model"):

@@ -13,6 +13,8 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.parser import constructed
 from tests.cli.conftest import Run, command
 
+HYBRID = "--model Hybrid --model.encoder s2s_lightning.families.transformer.Transformer"
+
 ON_THE_COMMAND_LINE = {
     # keys
     "--data.max_token 3": "--data.max_token is not an option: did you mean --data.max_tokens?",
@@ -39,6 +41,13 @@ ON_THE_COMMAND_LINE = {
     "--data.tokenizer BPEE": "--data.tokenizer=BPEE names no class: did you mean BPE?",
     "--data.corpus Tabel": "--data.corpus=Tabel names no class: did you mean Table?",
     "--trainer.callbacks+=EarlyStoping": "--trainer.callbacks=EarlyStoping names no class: did you mean EarlyStopping?",
+    # parts by class path
+    "--model Hybrid": "Hybrid needs --model.encoder and --model.decoder",
+    "HYBRIDEncoder": "Hybrid needs --model.decoder",
+    "HYBRIDEncodr": "names no class: did you mean TransformerEncoder?",
+    "HYBRIDDecoder": "TransformerDecoder is no Encoder; choose one of",
+    "HYBRIDEncoder --model.encoder.num_layer 1": "did you mean --model.encoder.num_layers?",
+    "HYBRIDEncoder --model.encoder.layers.num_hed 1": "did you mean --model.encoder.layers.num_heads?",
     # types and values
     "--data.max_tokens many": "--data.max_tokens=many: expected int",
     "--model.d_model 1.5": "--model.d_model=1.5: expected int",
@@ -56,6 +65,10 @@ ON_THE_COMMAND_LINE = {
     "--model.num_decoder_layers 0": "num_decoder_layers=0: it must be 1 or more",
     "--model Luong --model.num_layers 0": "num_layers=0: it must be 1 or more",
     "--model ConvS2S --model.num_decoder_layers 0": "num_decoder_layers=0: it must be 1 or more",
+    "--model LightConv --model.decoder_kernel_sizes []": "decoder_kernel_sizes=[]: it must name a size of 1 or more",
+    "--model UniversalTransformer --model.num_encoder_steps 0": "num_encoder_steps=0: it must be 1 or more",
+    "--drop_tokens.src_word 1.5": "src_word=1.5: it must be 0 or more and below 1",
+    "--objective TeacherForcingRatio --objective.ratio 2": "ratio=2.0: it must be from 0 to 1",
     "--objective.label_smoothing 2": "label_smoothing=2.0: it must be 0 or more and below 1",
     "--schedule.warmup_steps -5": "warmup_steps=-5: it must be 0 or more",
     "--schedule torch.optim.lr_scheduler.StepLR": "StepLR is no Schedule; choose one of Constant",
@@ -109,6 +122,7 @@ def refused(*args: object) -> str:
 
 @pytest.mark.parametrize(("arguments", "said"), ON_THE_COMMAND_LINE.items(), ids=ON_THE_COMMAND_LINE)
 def test_a_wrong_option_is_one_line_with_the_right_one(config: Path, tmp_path: Path, arguments: str, said: str) -> None:
+    arguments = arguments.replace("HYBRID", HYBRID)
     words = [word.replace("\\ ", " ").replace("\0", " ") for word in arguments.replace("\\ ", "\0").split()]
     assert said in refused("fit", "--config", config, "--trainer.default_root_dir", tmp_path, *words)
 

@@ -122,7 +122,7 @@ def test_pieces_of_words_cannot_be_copied(tmp_path: Path) -> None:
 
 def test_a_model_that_does_not_copy_refuses_places() -> None:
     batch = toy_batch([("ab", "ba")])
-    with pytest.raises(UserError, match="LinearReadout does not copy"):
+    with pytest.raises(UserError, match="this model does not copy"):
         toy_network().teacher_force(batch._replace(src_copy=batch.src))
 
 

@@ -13,7 +13,7 @@ SIZES = {"d_embedding": 6, "d_model": 8, "d_score": 5, "d_maxout": 7}
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_laws(num_layers: int) -> None:
-    assert_laws(Bahdanau(11, 11, **SIZES, num_layers=num_layers).model)
+    assert_laws(Bahdanau(17, 13, **SIZES, num_layers=num_layers).model)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.families.recurrent import LENGTHS, assert_laws, source
 
 @pytest.mark.parametrize("num_layers", [1, 2, 4])
 def test_laws(num_layers: int) -> None:
-    assert_laws(GNMT(11, 11, d_embedding=6, d_model=8, d_score=5, num_layers=num_layers).model)
+    assert_laws(GNMT(17, 13, d_embedding=6, d_model=8, d_score=5, num_layers=num_layers).model)
 
 
 @pytest.mark.parametrize("law", LAWS)

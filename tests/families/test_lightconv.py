@@ -127,5 +127,5 @@ def test_rotary_positions_are_refused() -> None:
 
 
 def test_a_kernel_of_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match="kernel_size=0"):
+    with pytest.raises(UserError, match=r"decoder_kernel_sizes=\[0\]"):
         build(LightConv, decoder_kernel_sizes=[0])

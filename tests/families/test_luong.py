@@ -32,7 +32,7 @@ DECODERS = [AttentionalDecoder, InputFeedingDecoder]
 )
 def test_laws(score: str, input_feeding: bool, direction: str, num_layers: int) -> None:
     settings = {"score": score, "input_feeding": input_feeding, "direction": direction, "num_layers": num_layers}
-    assert_laws(Luong(11, 11, **SIZES, **settings).model)
+    assert_laws(Luong(17, 13, **SIZES, **settings).model)
 
 
 def decoder_and_memory(kind: type[AttentionalDecoder], score: str = "general") -> tuple[AttentionalDecoder, Memory]:

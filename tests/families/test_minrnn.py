@@ -8,7 +8,7 @@ from torch import Tensor
 
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.families import MinGRU, MinLSTM
-from s2s_lightning.families.minrnn import MinGRULayer, MinLSTMLayer, MinRNN, positive
+from s2s_lightning.families.minrnn import MinGRULayer, MinLSTMLayer, _MinRNN, positive
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
 from tests.families.elementwise import assert_layer_is_its_steps
 from tests.families.laws import LAWS
@@ -73,7 +73,7 @@ def test_gates_far_beyond_saturation_give_no_nan(layer: MinGRULayer | MinLSTMLay
 
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("family", [MinGRU, MinLSTM])
-def test_positive_states_keep_the_law(law: Callable[[Seq2Seq], None], family: type[MinRNN]) -> None:
+def test_positive_states_keep_the_law(law: Callable[[Seq2Seq], None], family: type[_MinRNN]) -> None:
     torch.manual_seed(0)
     sizes = {"d_model": 8, "num_heads": 2, "d_ff": 12, "num_encoder_layers": 2, "num_decoder_layers": 2}
     law(family(SRC_VOCAB, TGT_VOCAB, **sizes, positive_states=True).double().eval().model)

@@ -105,7 +105,7 @@ def test_the_own_loop_is_the_equations(cell: Cell, dropped: bool) -> None:
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_laws_of_the_paper_s_gru(num_layers: int) -> None:
-    assert_laws(GRU(11, **SIZES, reset="before", num_layers=num_layers).model)
+    assert_laws(GRU(17, **SIZES, reset="before", num_layers=num_layers).model)
 
 
 def test_the_two_grus_differ() -> None:

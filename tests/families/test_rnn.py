@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.families.rnn import GRU, LSTM, RNN, FixedContext, RecurrentEncoder
+from s2s_lightning.families.rnn import GRU, LSTM, RNN, RecurrentEncoder, _FixedContext
 from s2s_lightning.nn.recurrence import KINDS, Cell, Recurrence
 from tests.families.recurrent import LENGTHS, assert_laws, source
 
@@ -24,8 +24,8 @@ def torch_state(cell: Cell, last: Tensor | tuple[Tensor, Tensor]) -> Tensor:
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_laws(family: type[FixedContext], num_layers: int, direction: str) -> None:
-    assert_laws(family(11, **SIZES, num_layers=num_layers, direction=direction).model)
+def test_laws(family: type[_FixedContext], num_layers: int, direction: str) -> None:
+    assert_laws(family(17, **SIZES, num_layers=num_layers, direction=direction).model)
 
 
 @pytest.mark.parametrize("cell", FUSED)
@@ -86,7 +86,7 @@ def test_an_odd_width_for_two_directions_is_refused() -> None:
 
 
 @pytest.mark.parametrize("family", [RNN, LSTM])
-def test_the_decoder_starts_from_the_encoders_last_state(family: type[FixedContext]) -> None:
+def test_the_decoder_starts_from_the_encoders_last_state(family: type[_FixedContext]) -> None:
     model = family(11, **SIZES).model.eval()
     src, padding = source()
     reference = KINDS[family.cell].layers(6, 8, 2, batch_first=True)
@@ -126,7 +126,7 @@ def test_forget_gates_start_at_one_and_recurrent_matrices_orthogonal() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bfloat16_autocast_runs_in_any_pieces(family: type[FixedContext]) -> None:
+def test_bfloat16_autocast_runs_in_any_pieces(family: type[_FixedContext]) -> None:
     model = family(11, **SIZES).model.train()
     src, padding = source()
     with torch.autocast("cpu", dtype=torch.bfloat16):

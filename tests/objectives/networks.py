@@ -10,13 +10,25 @@ from s2s_lightning.batch import Batch
 from s2s_lightning.objectives import Objective
 from tests.contract.conftest import batch_of, build, random_pairs
 
-FAMILIES = ["rnn", "luong", "transformer", "convs2s"]
-"""Two recurrences, one with a fixed context and one with input feeding; two decoders that train in parallel."""
+FAMILIES = ["rnn", "luong", "pointer", "transformer", "convs2s"]
+"""Three recurrences, with a fixed context, with input feeding and with copying; two decoders that train in parallel."""
 
 
 def network(family: str) -> Seq2Seq:
     """In float64, in evaluation mode."""
     return build(Path(f"configs/{family}.yaml")).double().model
+
+
+def other_network(family: str) -> Seq2Seq:
+    """Of another family, which copies if this one does."""
+    torch.manual_seed(1)
+    if family != "pointer":
+        return network("convs2s" if family == "transformer" else "transformer")
+    model = network(family)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return model
 
 
 def without_dropout(model: Seq2Seq) -> Seq2Seq:

@@ -2,10 +2,19 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.objectives import Distillation, LabelSmoothedCrossEntropy
-from tests.objectives.networks import FAMILIES, assert_close, gradient, network, some_batch, without_dropout
+from tests.objectives.networks import (
+    FAMILIES,
+    assert_close,
+    gradient,
+    network,
+    other_network,
+    some_batch,
+    without_dropout,
+)
 from tests.toy import ToyModule
 
 
@@ -14,6 +23,11 @@ def taught_by(teacher: str, **options: float) -> Distillation:
     objective = Distillation("teacher.ckpt", **options)
     objective.attach(lambda path: network(teacher).train())
     return objective
+
+
+def entropies(p: Tensor, log_q: Tensor) -> Tensor:
+    """-sum p log q, where what neither can say, a copy of no word, adds nothing."""
+    return -(p * log_q.masked_fill(p == 0, 0)).sum(-1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -27,19 +41,25 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(family: str) -> 
 @pytest.mark.parametrize("student_family", FAMILIES)
 def test_it_is_its_formula_and_the_paper_has_the_same_gradient(student_family: str) -> None:
     student, batch = without_dropout(network(student_family)), some_batch()
-    teacher = network("transformer")
+    teacher = other_network(student_family)
     q = teacher.log_probs(teacher.teacher_force(batch)).exp().detach()
     log_p = student.log_probs(student.teacher_force(batch))
     real = batch.tgt_out != 0
     nll = LabelSmoothedCrossEntropy(0.0)(student, batch).sum
-    paper = 0.4 * nll + 0.6 * -(q * log_p).sum(-1)[real].sum()
-    entropy = -(q * q.log()).sum(-1)[real].sum()
-    objective = taught_by("transformer", alpha=0.6)
+    paper = 0.4 * nll + 0.6 * entropies(q, log_p)[real].sum()
+    entropy = entropies(q, q.log())[real].sum()
+    objective = Distillation("teacher.ckpt", alpha=0.6)
+    objective.attach(lambda _: other_network(student_family))
     assert_close(objective(student, batch).sum, paper - 0.6 * entropy)
     found = gradient(objective, student, batch)
     student.zero_grad()
     paper.backward()
     assert_close(found, torch.cat([p.grad.flatten() for p in student.parameters()]), 1e-9)
+
+
+def test_a_teacher_that_copies_teaches_no_model_that_does_not() -> None:
+    with pytest.raises(UserError, match="copies source words and the other does not"):
+        taught_by("pointer")(network("luong"), some_batch())
 
 
 def test_without_a_share_of_the_teacher_it_is_cross_entropy() -> None:

@@ -11,7 +11,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from s2s_lightning import UNK
 from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer
 from s2s_lightning.data.tokenizers.text import Normalization
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_below_one
 
 RESERVED = [f" {name} " for name in SPECIALS]
 """The library's names of PAD, BOS, EOS and UNK. No piece of text has a space in it, so no text can spell one."""
@@ -101,8 +101,7 @@ class BPE(SubwordTokenizer):
         dropout: float = 0.0,
     ) -> None:
         _check_byte_level(vocab_size)
-        if not 0 <= dropout < 1:
-            raise UserError(f"dropout={dropout}: it must be 0 or more and below 1")
+        check_below_one(dropout=dropout)
         super().__init__(
             vocab_size=vocab_size,
             min_frequency=min_frequency,
