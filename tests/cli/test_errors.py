@@ -60,7 +60,7 @@ ON_THE_COMMAND_LINE = {
     "--model.src_vocab_size 9": "--model.src_vocab_size=9: leave it out",
     "--trainer.accelerator gpuu": "trainer: You selected an invalid accelerator name: `accelerator='gpuu'`",
     "--optimizer.lr=-1": "AdamW: Invalid learning rate: -1",
-    "--model.dropout 1.5": "Transformer: dropout probability has to be between 0 and 1, but got 1.5",
+    "--model.dropout 1.5": "a dropout of 1.5 is no probability: it must be from 0 to 1",
     "--model.num_heads 0": "num_heads=0: it must be 1 or more",
     "--model.num_decoder_layers 0": "num_decoder_layers=0: it must be 1 or more",
     "--model Luong --model.num_layers 0": "num_layers=0: it must be 1 or more",

@@ -283,7 +283,7 @@ def test_a_trained_network_copies_words_that_it_has_never_seen(tmp_path: Path) -
     main([
         "fit", "--config=configs/pointer.yaml", f"--trainer.default_root_dir={tmp_path}",
         "--model.d_embedding=32", "--model.d_model=32", "--model.d_score=32", "--model.dropout=0",
-        "--objective.weight=0", "--schedule.warmup_steps=50",
+        "--schedule.warmup_steps=50",
         "--data.corpus=Table", f"--data.corpus.train={tmp_path}/train.tsv", f"--data.corpus.val={tmp_path}/val.tsv",
         "--data.tokenizer=Pretokenized", "--data.tokenizer.min_frequency=100", "--data.max_tokens=256",
         "--trainer.max_epochs=5", "--trainer.accelerator=cpu",

@@ -75,5 +75,5 @@ def test_steps_cost_no_parameters() -> None:
 
 
 def test_no_step_at_all_is_refused() -> None:
-    with pytest.raises(UserError, match="num_steps=0"):
+    with pytest.raises(UserError, match="num_encoder_steps=0"):
         build(num_encoder_steps=0)
