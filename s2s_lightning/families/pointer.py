@@ -86,8 +86,12 @@ class PointerGenerator(Readout):
 
 
 def first_places(ids: Tensor) -> Tensor:
-    """Where each id of a row stands first: (B, S) -> (B, S)."""
-    return (ids.unsqueeze(2) == ids.unsqueeze(1)).int().argmax(-1)
+    """Where each id of a row stands first: (B, S) -> (B, S). Sorted, for it is asked at each step of a search."""
+    values, order = ids.sort(stable=True)
+    begins = torch.ones_like(values, dtype=torch.bool)
+    begins[:, 1:] = values[:, 1:] != values[:, :-1]
+    begin = torch.where(begins, torch.arange(ids.shape[1], device=ids.device), 0).cummax(1).values
+    return torch.empty_like(order).scatter(1, order, order.gather(1, begin))
 
 
 def mixture(output: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:

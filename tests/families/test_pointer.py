@@ -14,7 +14,7 @@ from s2s_lightning.architecture import DecoderOutput, Memory, MemoryShape, Seq2S
 from s2s_lightning.batch import Batch
 from s2s_lightning.decoding import Beam
 from s2s_lightning.errors import UserError
-from s2s_lightning.families.pointer import Pointer, PointerDecoder, PointerGenerator
+from s2s_lightning.families.pointer import Pointer, PointerDecoder, PointerGenerator, first_places
 from s2s_lightning.loss import linear_cross_entropy, mixture_cross_entropy
 from s2s_lightning.objectives import CoverageLoss
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
@@ -83,6 +83,11 @@ def test_probabilities_are_those_of_the_papers_mixture(readout: PointerGenerator
     log_probs = readout(output, COPY)
     torch.testing.assert_close(log_probs.exp(), by_the_equation(readout, output), rtol=0, atol=1e-12)
     torch.testing.assert_close(log_probs.logsumexp(-1), torch.zeros(2, 5, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_the_first_place_of_an_id_is_the_first_of_those_equal_to_it() -> None:
+    ids = torch.randint(0, 9, (50, 30))
+    assert torch.equal(first_places(ids), (ids.unsqueeze(2) == ids.unsqueeze(1)).int().argmax(-1))
 
 
 @pytest.mark.parametrize("way", ["scores", "cross_entropy"])
