@@ -223,17 +223,21 @@ def table(lines: list[dict[str, Any]]) -> str:
                 f"`{name}`",
                 f"{last['length']:,}" + (f" ({stopped})" if stopped else ""),
                 f"{last['train_seconds']:.2f} s",
-                f"{exponent(own, 'train_seconds'):.2f}",
-                f"{theory(card['training']):g}",
+                known(exponent(own, "train_seconds")),
+                known(theory(card["training"])),
                 f"{last['train_bytes'] / 2**20:,.0f} MiB",
-                f"{exponent(own, 'train_bytes'):.2f}",
+                known(exponent(own, "train_bytes")),
                 f"{1e3 * last['decode_seconds']:.2f} ms",
-                f"{exponent(own, 'decode_seconds'):.2f}",
-                f"{theory(card['decoding']):g}",
+                known(exponent(own, "decode_seconds")),
+                known(theory(card["decoding"])),
                 f"{last['carry_bytes'] / 2**10:,.1f} KiB",
             ]
         )
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def known(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def draw(lines: list[dict[str, Any]], path: Path) -> None:
