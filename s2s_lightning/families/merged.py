@@ -6,11 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
-from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.families.modern import FFN, LAYERS, Layer, ModernEncoder, ModernLayers, Norm, NormAt, PositionKind
+from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State
+from s2s_lightning.errors import UserError
+from s2s_lightning.families.modern import LAYERS, Layer, Modern, ModernLayers
 from s2s_lightning.families.transformer import initialise
-from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import KeyValue, causal_bias, padding_bias
 from s2s_lightning.nn.dropout import Dropout
 
@@ -94,7 +93,7 @@ def nothing_written(context: MergedContext) -> State:
     return State(context, [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in context.sources])
 
 
-class Merged(Seq2SeqModule):
+class Merged(Modern):
     """The modern encoder, and a decoder whose one attention reads target and source by the same softmax.
 
     T5Gemma 2 (Zhang et al., 2025, arXiv:2512.14856), its text alone, without windows of attention and with one base of
@@ -111,70 +110,6 @@ class Merged(Seq2SeqModule):
         embeddings: D*(U+V) + V*(D+1)
         encoder: N*(2*D*D + 2*D*D*G//H + 3*D*F + 2*D + 2*D//H) + D
         decoder: L*(2*D*D + 2*D*D*G//H + 3*D*F + 2*D + 2*D//H) + D
-
-    Args:
-        src_vocab_size: symbols of the source vocabulary; the command line fills it in.
-        tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
-        d_model: width of embeddings and states, a multiple of 2 * num_heads.
-        num_heads: heads of queries.
-        num_kv_heads: heads of keys and values, a divisor of num_heads; equal to it: multi-head attention.
-        d_ff: inner width of the feed-forward layers; with a gate, 2/3 of a plain one's costs the same.
-        num_encoder_layers: layers of the encoder.
-        num_decoder_layers: layers of the decoder.
-        dropout: on embeddings and on what each attention or feed-forward layer adds.
-        ffn: "swiglu" or "geglu" feed-forward layers with a gate, or "plain" ones with GELU.
-        norm: "rms" or "layer" normalisation, without biases.
-        norm_at: normalise what a layer reads ("input"), what it adds ("output"), or both (T5Gemma 2).
-        qk_norm: normalise queries and keys, head by head.
-        positions: "rotary" queries and keys, "sinusoidal" vectors added to the embeddings, or "none".
-        tie_embeddings: what shares one matrix: "all" embeddings and the readout (the source's with a joint vocabulary
-            alone), the "readout" and the target's, or "none".
-
-    Raises:
-        UserError: d_model is no multiple of 2 * num_heads, or num_heads none of num_kv_heads.
     """
 
-    def __init__(
-        self,
-        src_vocab_size: int,
-        tgt_vocab_size: int | None = None,
-        *,
-        d_model: int = 256,
-        num_heads: int = 4,
-        num_kv_heads: int = 2,
-        d_ff: int = 683,
-        num_encoder_layers: int = 3,
-        num_decoder_layers: int = 3,
-        dropout: float = 0.1,
-        ffn: FFN = "swiglu",
-        norm: Norm = "rms",
-        norm_at: NormAt = "input",
-        qk_norm: bool = True,
-        positions: PositionKind = "rotary",
-        tie_embeddings: Tie = "all",
-    ) -> None:
-        check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
-        layers = ModernLayers(
-            num_heads=num_heads,
-            num_kv_heads=num_kv_heads,
-            d_ff=d_ff,
-            dropout=dropout,
-            ffn=ffn,
-            norm=norm,
-            norm_at=norm_at,
-            qk_norm=qk_norm,
-            positions=positions,
-        )
-        encoder = ModernEncoder(d_model, num_encoder_layers, layers=layers)
-        decoder = MergedDecoder(d_model, encoder.shape, num_decoder_layers, layers=layers)
-        super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_model,
-                tie_embeddings=tie_embeddings,
-                embedding_std=1.0,
-            )
-        )
+    decoder = MergedDecoder

@@ -1,8 +1,8 @@
 """The encoder-decoder of today (T5Gemma, Zhang et al., 2025, arXiv:2504.06225), each part with a switch of its own."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -299,6 +299,8 @@ class Modern(Seq2SeqModule):
         UserError: d_model is no multiple of 2 * num_heads, or num_heads none of num_kv_heads.
     """
 
+    decoder: ClassVar[Callable[..., Decoder]] = ModernDecoder
+
     def __init__(
         self,
         src_vocab_size: int,
@@ -331,7 +333,7 @@ class Modern(Seq2SeqModule):
             positions=positions,
         )
         encoder = ModernEncoder(d_model, num_encoder_layers, layers=layers)
-        decoder = ModernDecoder(d_model, encoder.shape, num_decoder_layers, layers=layers)
+        decoder = self.decoder(d_model, encoder.shape, num_decoder_layers, layers=layers)
         super().__init__(
             assemble(
                 encoder,
