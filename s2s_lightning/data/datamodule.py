@@ -178,6 +178,8 @@ class Seq2SeqData(LightningDataModule):
     def _copier(self) -> Copier | None:
         if not self.copy:
             return None
+        if self.tokenizers.reverse_source:
+            raise UserError("copy=true keeps places in the source, which reverse_source=true turns round: set one to false")
         copier = Copier.of(self.tokenizers)
         if copier is None:
             both = (self.tokenizers.src, self.tokenizers.target)

@@ -129,3 +129,8 @@ def test_a_model_that_does_not_copy_refuses_places() -> None:
 def test_a_symbol_tokenizer_says_so() -> None:
     assert isinstance(Pretokenized().symbols(), SymbolTokenizer)
     assert BPE(270).symbols() is None
+
+
+def test_copying_from_a_source_that_is_read_from_its_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="copy=true keeps places in the source, which reverse_source=true turns round"):
+        prepared(tmp_path, joint=True, reverse_source=True).train_dataloader()
