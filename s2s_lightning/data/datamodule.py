@@ -179,7 +179,9 @@ class Seq2SeqData(LightningDataModule):
         if not self.copy:
             return None
         if self.tokenizers.reverse_source:
-            raise UserError("copy=true keeps places in the source, which reverse_source=true turns round: set one to false")
+            raise UserError(
+                "copy=true keeps places in the source, which reverse_source=true turns round: set one of them to false"
+            )
         copier = Copier.of(self.tokenizers)
         if copier is None:
             both = (self.tokenizers.src, self.tokenizers.target)
