@@ -9,7 +9,7 @@ the validation pairs come out exactly right, or its seconds are over. The table 
 search then gets exactly right.
 
 Each result is a line of the results file, and a run whose line is there is not repeated: after an interruption the same
-command goes on. A configuration that has changed is run anew.
+command goes on, and more ``--seconds`` run only what had not met its goal. A configuration that changed is run anew.
 """
 
 import argparse
@@ -96,8 +96,13 @@ class Setting(NamedTuple):
     check_every: int
 
     def with_length(self, length: int) -> dict[str, float]:
-        """What a result depends on, the one ``length`` in place of two."""
-        return {**{name: value for name, value in self._asdict().items() if name != "fixed_length"}, "length": length}
+        """What a run depends on but for its end, the one ``length`` in place of two."""
+        others = {name: value for name, value in self._asdict().items() if name not in ("seconds", "fixed_length")}
+        return {**others, "length": length}
+
+    def suffices(self, result: dict[str, Any]) -> bool:
+        """Whether it met its goal, or had as many seconds to."""
+        return bool(result["cpu_seconds"] < result["seconds"] or result["seconds"] >= self.seconds)
 
 
 class Family:
@@ -159,9 +164,9 @@ def run(families: list[Family], setting: Setting, results: Path) -> Iterator[dic
     for number, (family, task) in enumerate(product(families, TASKS), 1):
         length = setting.length if family.attends() else setting.fixed_length
         key = {"family": family.name, "config": family.digest, "task": task} | setting.with_length(length)
-        result = next((line for line in known if key.items() <= line.items()), None)
+        result = next((r for r in known if key.items() <= r.items() and setting.suffices(r)), None)
         if result is None:
-            result = key | measured(family, data_of(task, length, setting), setting)
+            result = key | {"seconds": setting.seconds} | measured(family, data_of(task, length, setting), setting)
             with results.open("a") as file:
                 print(json.dumps(result), file=file)
         print(f"{number}/{len(families) * len(TASKS)}", *row(result), file=sys.stderr, flush=True)
