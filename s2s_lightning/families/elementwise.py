@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.transformer import Source
+from s2s_lightning.families.transformer import initialise as initialise_products
 from s2s_lightning.nn.attention import CrossAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence
@@ -176,11 +177,8 @@ class BlockDecoder(Decoder):
 
 
 def initialise(part: nn.Module) -> None:
-    """Matrices uniform as in Glorot & Bengio (2010), biases zero; then what a recurrence resets itself."""
-    for module in part.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
+    """Products as in a Transformer; then what a recurrence resets itself."""
+    initialise_products(part)
     for module in part.modules():
         if isinstance(module, ElementwiseRecurrence):
             module.reset_parameters()
