@@ -176,14 +176,23 @@ class LinearReadout(Readout):
 
 
 class Step(NamedTuple):
-    """One call of the model by a search: log_probs (B, T, V), the state to go on, attention if asked for.
+    """One call of the model by a search.
 
-    V counts the source's positions too where the readout copies.
+    Attributes:
+        log_probs: (B, T, V); V counts the source's positions too where the readout copies.
+        state: to go on.
+        attention: as in ``DecoderOutput``, if asked for.
+        bonus: (B, T, V), at most 0: what is added to log_probs in the ranking alone; a language model's share, say.
     """
 
     log_probs: Tensor
     state: State
     attention: Tensor | None
+    bonus: Tensor | None = None
+
+    def ranked(self) -> Tensor:
+        """(B, T, V), what a search ranks by before its own rules."""
+        return self.log_probs if self.bonus is None else self.log_probs + self.bonus
 
 
 class Seq2Seq(nn.Module):

@@ -3,9 +3,10 @@
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from pydoc import locate
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jsonargparse
 import torch
@@ -14,12 +15,14 @@ from torch import Tensor
 from s2s_lightning.architecture import Seq2Seq, tree_map
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY, Config
 from s2s_lightning.data import Seq2SeqData
-from s2s_lightning.data.tokenizers import freeze
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
 from s2s_lightning.module import Seq2SeqModule
+
+if TYPE_CHECKING:
+    from s2s_lightning.decoding import Tools
 
 VOCABULARY_SIZES = ("src_vocab_size", "tgt_vocab_size")
 """Arguments of a model that the tokenizers give."""
@@ -61,6 +64,13 @@ class Trained:
         self.data = data
         self.config = config
 
+    @cached_property
+    def tools(self) -> "Tools":
+        """What a search may need beyond ids."""
+        from s2s_lightning.tools import tools_of
+
+        return tools_of(self.data)
+
     def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
         """The best output for each text.
 
@@ -74,6 +84,7 @@ class Trained:
     def search(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[list[Output]]:
         """All that the search returns for each text, best first; arguments as for ``generate``."""
         decoding = decoding or self.module.decoding
+        decoding.attach(self.tools)
         found: list[list[Output]] = [[] for _ in texts]
         for batch in self.data.encode_sources(texts):
             source = tree_map(lambda x: x.to(self.module.device), (batch.src, batch.src_padding, batch.src_copy))
@@ -143,23 +154,34 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
 
 
 def other_network(path: str, data: Seq2SeqData) -> Seq2Seq:
-    """The network of a checkpoint for batches of ``data``: a teacher, for one.
+    """The network of a checkpoint for batches of ``data``, in eval mode: a teacher, a member of an ensemble.
 
     Raises:
         UserError: the file is missing or no checkpoint, or reads or writes other ids than the data has.
     """
-    network = build(read(path), path).model
+    network = build(read(path), path).eval().model
     theirs, ours = Tokenizers.from_state(frozen_tokenizers(path)), data.tokenizers
-    for name, differs in (
-        ("source vocabulary", freeze(theirs.src) != freeze(ours.src)),
-        ("target vocabulary", freeze(theirs.target) != freeze(ours.target)),
-        ("order of reading (data.reverse_source)", theirs.reverse_source != ours.reverse_source),
-    ):
-        if differs:
-            raise UserError(
-                f"{path} has another {name} than the data; train with its own: --data.tokenizers_from {path}"
-            )
+    _refuse(path, "source vocabulary", theirs.src.frozen() != ours.src.frozen())
+    _refuse(path, "target vocabulary", theirs.target.frozen() != ours.target.frozen())
+    _refuse(path, "order of reading (data.reverse_source)", theirs.reverse_source != ours.reverse_source)
     return network
+
+
+def other_language_model(path: str, data: Seq2SeqData) -> Seq2Seq:
+    """The network of a language model that writes the target ids of ``data``, in eval mode.
+
+    Raises:
+        UserError: the file is missing or no checkpoint, or writes other ids than the data has.
+    """
+    network = build(read(path), path).eval().model
+    theirs = Tokenizers.from_state(frozen_tokenizers(path)).target
+    _refuse(path, "target vocabulary", theirs.frozen() != data.tokenizers.target.frozen())
+    return network
+
+
+def _refuse(path: str, name: str, differs: bool) -> None:
+    if differs:
+        raise UserError(f"{path} has another {name} than the data; train with its own: --data.tokenizers_from {path}")
 
 
 def stored_config(checkpoint: dict[str, Any]) -> Config:

@@ -39,6 +39,7 @@ from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser
 from s2s_lightning.runs import new_run_folder
 from s2s_lightning.schedules import Schedule
+from s2s_lightning.tools import tools_of
 
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
@@ -169,6 +170,7 @@ class CLI(LightningCLI):
             rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
         if self.command == "fit":
             self.model.objective.attach(partial(other_network, data=self.datamodule))
+        self.model.decoding.attach(tools_of(self.datamodule))
         self.trainer = self.instantiate_trainer()
 
     def _with_tokenizers(self) -> Namespace:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from s2s_lightning.data.cache import FORMAT, cached, digest
 from s2s_lightning.data.corpora import Corpus
 from s2s_lightning.data.progress import progress
-from s2s_lightning.data.tokenizers import Tokenizer, freeze, thaw
+from s2s_lightning.data.tokenizers import Tokenizer, thaw
 from s2s_lightning.errors import UserError
 
 Side = Literal["src", "tgt", "both"]
@@ -29,8 +29,8 @@ class Tokenizers(NamedTuple):
 
     def state(self) -> dict[str, Any]:
         """Strings alone, so that a checkpoint loads with ``weights_only=True``."""
-        tgt = None if self.tgt is None else freeze(self.tgt)
-        return {"src": freeze(self.src), "tgt": tgt, "reverse_source": self.reverse_source}
+        tgt = None if self.tgt is None else self.tgt.frozen()
+        return {"src": self.src.frozen(), "tgt": tgt, "reverse_source": self.reverse_source}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Tokenizers":
@@ -59,7 +59,7 @@ def _trained(tokenizer: Tokenizer, corpus: Corpus, side: Side, root: Path) -> To
 
 def _train(tokenizer: Tokenizer, texts: Iterable[str], path: Path) -> None:
     tokenizer.train(progress(texts, f"Training {type(tokenizer).__name__}", "texts"))
-    path.write_text(json.dumps(freeze(tokenizer)), encoding="utf-8")
+    path.write_text(json.dumps(tokenizer.frozen()), encoding="utf-8")
 
 
 def _texts(corpus: Corpus, side: Side) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """What every search takes and gives."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.architecture import Seq2Seq, State, Step
 
 
 class Hypothesis(NamedTuple):
@@ -24,11 +25,57 @@ class Hypothesis(NamedTuple):
     finished: bool
 
 
+class Network(Protocol):
+    """What a search knows of a model: a ``Seq2Seq``, or several that speak as one."""
+
+    def start(self, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None) -> State:
+        """Read the source: (B, S) each, as in ``Batch``."""
+
+    def step(self, tokens: Tensor, state: State, need_weights: bool = False) -> Step:
+        """Log-probabilities (B, T, V) of what follows each of tokens (B, T)."""
+
+
+class Demands(NamedTuple):
+    """What is asked of the outputs of each of B sentences beyond what the settings of the search say.
+
+    Attributes:
+        prefix: (B, P) target ids that the output begins with, PAD after them, without BOS.
+        phrases: for each sentence the sequences of target ids that its outputs must contain.
+    """
+
+    prefix: Tensor | None = None
+    phrases: list[list[list[int]]] | None = None
+
+
+class Tools(NamedTuple):
+    """What a search may need beyond ids, given by who holds the text layer.
+
+    Attributes:
+        network: the network of a checkpoint whose vocabularies are those of the model; refuses any other.
+        language_model: the network of a checkpoint whose target vocabulary is that of the model; its source is empty.
+        encode: a target text to the id sequences it may have within an output, at its beginning and after a space.
+        decode: target ids to text.
+    """
+
+    network: Callable[[str], Seq2Seq]
+    language_model: Callable[[str], Seq2Seq]
+    encode: Callable[[str], list[list[int]]]
+    decode: Callable[[list[int]], str]
+
+
 class Decoding(ABC):
     """A search. Its settings are constructor arguments; PAD and BOS are never emitted."""
 
     @abstractmethod
     def __call__(
-        self, model: Seq2Seq, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None
+        self,
+        model: Network,
+        src: Tensor,
+        src_padding: Tensor,
+        src_copy: Tensor | None = None,
+        demands: Demands = Demands(),
     ) -> list[list[Hypothesis]]:
         """The n best of each sentence, best first, for src, src_padding and src_copy (B, S) as in ``Batch``."""
+
+    def attach(self, tools: Tools) -> None:  # noqa: B027  most need none
+        """Called once before the search is used, for settings that are text or other checkpoints."""

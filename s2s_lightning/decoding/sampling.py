@@ -1,28 +1,29 @@
 """Ancestral sampling. R rows: the samples that have not ended. B sentences, K samples of each."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from s2s_lightning import EOS
-from s2s_lightning.architecture import Seq2Seq, repeat
-from s2s_lightning.decoding.base import Hypothesis
-from s2s_lightning.decoding.limits import LengthLimited, Limits
-from s2s_lightning.decoding.one_by_one import Chosen, Rows, one_by_one
+from s2s_lightning.architecture import repeat, tree_map
+from s2s_lightning.decoding.base import Demands, Hypothesis, Network
+from s2s_lightning.decoding.one_by_one import Rows, one_by_one
+from s2s_lightning.decoding.rules import Ruled, Rules
 from s2s_lightning.errors import UserError, check_at_least
 
 Noise = Callable[[Rows], Tensor]
 """(R,) numbers from 0 to below 1 for the next token of each row."""
 
 
-class Sampling(LengthLimited):
+class Sampling(Ruled):
     """Ancestral sampling: each token is drawn from softmax(log p / temperature), PAD and BOS left out.
 
     The noise of a token is a function of (seed, source, sample, step): a sentence is sampled alike alone and in any
     batch, and twice the same when it occurs twice. The samples of a sentence are independent, so that one may occur
-    several times; they are sorted by ``log_prob``, which is the model's own whatever the temperature, and ``score``.
+    several times; they are sorted by ``score``, which does not know of the temperature.
 
     Args:
         temperature: above 0; below 1 prefers what is probable.
@@ -43,19 +44,25 @@ class Sampling(LengthLimited):
 
     @torch.no_grad()
     def __call__(
-        self, model: Seq2Seq, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None
+        self,
+        model: Network,
+        src: Tensor,
+        src_padding: Tensor,
+        src_copy: Tensor | None = None,
+        demands: Demands = Demands(),
     ) -> list[list[Hypothesis]]:
         keys = _keys(src, src_padding, self.seed, self.num_samples)
-        lengths = Limits(*(x.repeat_interleave(self.num_samples) for x in self.limits(src_padding)))
+        of_samples = partial(torch.repeat_interleave, repeats=self.num_samples, dim=0)
+        rules: Rules = tree_map(of_samples, self.rules(src_padding, demands))
         state = repeat(model.start(src, src_padding, src_copy), self.num_samples)
 
         def noise(rows: Rows) -> Tensor:
             return _uniform(keys[rows.place] + rows.tokens.shape[1])
 
-        choose = Ancestral(noise, self.temperature)
-        flat = [found for (found,) in one_by_one(model, state, lengths, choose)]
+        found = one_by_one(model, state, rules, Ancestral(noise, self.temperature), self.manners)
+        flat = [hypothesis for (hypothesis,) in found]
         groups = [flat[start : start + self.num_samples] for start in range(0, len(flat), self.num_samples)]
-        return [sorted(group, key=lambda hypothesis: -hypothesis.log_prob) for group in groups]
+        return [sorted(group, key=lambda hypothesis: -hypothesis.score) for group in groups]
 
 
 def check_temperature(temperature: float) -> None:
@@ -76,11 +83,10 @@ class Ancestral:
         self.noise = noise
         self.temperature = temperature
 
-    def __call__(self, log_probs: Tensor, rows: Rows) -> Chosen:
-        allowed = log_probs[:, EOS:] / self.temperature
-        allowed[:, 0].masked_fill_(~rows.may_end(), -torch.inf)
-        token = EOS + draw(allowed, self.noise(rows))
-        return Chosen(token, log_probs.gather(1, token.unsqueeze(1)).squeeze(1))
+    def __call__(self, scores: Tensor, rows: Rows) -> Tensor:
+        allowed = scores[:, EOS:] / self.temperature
+        allowed[:, 0].masked_fill_(~rows.may_end(allowed[:, 1:].amax(1)), -torch.inf)
+        return EOS + draw(allowed, self.noise(rows))
 
 
 def draw(scores: Tensor, noise: Tensor) -> Tensor:

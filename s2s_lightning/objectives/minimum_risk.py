@@ -12,6 +12,7 @@ from s2s_lightning.batch import Batch
 from s2s_lightning.decoding import Hypothesis
 from s2s_lightning.decoding.limits import Limits
 from s2s_lightning.decoding.one_by_one import Rows, one_by_one
+from s2s_lightning.decoding.rules import Rules
 from s2s_lightning.decoding.sampling import Ancestral, check_temperature
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.objectives.base import Objective, ObjectiveOutput
@@ -93,10 +94,11 @@ class MinimumRisk(Objective):
         """The draws for each sentence."""
         longest = ((batch.tgt_out != PAD).sum(1) * self.max_length_ratio).ceil().long().clamp(min=1)
         longest = longest.repeat_interleave(self.num_samples)
+        limits = Limits(torch.zeros_like(longest), longest)
         with _evaluating(model):
             state = repeat(model.start(batch.src, batch.src_padding, batch.src_copy), self.num_samples)
             choose = Ancestral(_random, self.temperature)
-            found = one_by_one(model, state, Limits(torch.zeros_like(longest), longest), choose)
+            found = one_by_one(model, state, Rules(limits, longest.new_empty(len(longest), 0)), choose)
         flat = [_emitted(hypothesis) for (hypothesis,) in found]
         return [flat[start : start + self.num_samples] for start in range(0, len(flat), self.num_samples)]
 

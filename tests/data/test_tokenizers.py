@@ -19,7 +19,7 @@ from s2s_lightning.data import (
     Word,
     WordPiece,
 )
-from s2s_lightning.data.tokenizers import freeze, thaw
+from s2s_lightning.data.tokenizers import thaw
 from s2s_lightning.errors import UserError
 
 HARD = [
@@ -82,7 +82,7 @@ def test_no_text_spells_a_special_id(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("tokenizer", LOSSLESS + UP_TO_SPACE, ids=name)
 def test_a_tokenizer_survives_its_state(tokenizer: Tokenizer) -> None:
     ids = trained(tokenizer).encode(HARD)
-    again = thaw(json.loads(json.dumps(freeze(tokenizer))))
+    again = thaw(json.loads(json.dumps(tokenizer.frozen())))
     assert again.vocab_size == tokenizer.vocab_size
     assert again.encode(HARD) == ids
     assert again.decode(ids) == tokenizer.decode(ids)
@@ -172,7 +172,7 @@ def test_a_given_tokenizer_is_mapped_onto_our_special_ids(bert_like: Path) -> No
 
 def test_a_given_tokenizer_travels_without_its_file(bert_like: Path) -> None:
     tokenizer = TokenizerFile(str(bert_like))
-    frozen = freeze(tokenizer)
+    frozen = tokenizer.frozen()
     ids = tokenizer.encode(PLAIN)
     bert_like.unlink()
     assert thaw(frozen).encode(PLAIN) == ids

@@ -46,7 +46,7 @@ class Table:
         context = (src * position**2).masked_fill(src_padding, 0).sum(1)
         return State((context,), {"prefix": torch.zeros(len(src), dtype=torch.long)})
 
-    def step(self, tokens: Tensor, state: State) -> Step:
+    def step(self, tokens: Tensor, state: State, need_weights: bool = False) -> Step:
         assert not torch.is_grad_enabled()
         self.rows.append(len(tokens))
         prefix = (state.carry["prefix"] * 31 + tokens.squeeze(1) + 7) % 997

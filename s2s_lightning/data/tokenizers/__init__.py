@@ -1,6 +1,6 @@
 """Text to ids and back."""
 
-from s2s_lightning.data.tokenizers.base import Tokenizer, freeze, thaw
+from s2s_lightning.data.tokenizers.base import Tokenizer, thaw
 from s2s_lightning.data.tokenizers.given import FromCheckpoint, TokenizerFile
 from s2s_lightning.data.tokenizers.subwords import BPE, Unigram, WordPiece
 from s2s_lightning.data.tokenizers.symbols import Bytes, Characters, Pretokenized, SymbolTokenizer, Word
@@ -17,6 +17,5 @@ __all__ = [
     "Unigram",
     "Word",
     "WordPiece",
-    "freeze",
     "thaw",
 ]

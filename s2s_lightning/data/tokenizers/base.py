@@ -63,6 +63,11 @@ class Tokenizer(ABC):
     def load(cls, state: str) -> Self:
         """The trained tokenizer whose ``state`` this is."""
 
+    def frozen(self) -> dict[str, str]:
+        """Class and state, as strings."""
+        cls = type(self)
+        return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "state": self.state()}
+
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Each id as a printable piece, a space shown as ▁."""
         texts = self.decode([[i] for i in ids])
@@ -85,14 +90,8 @@ class Tokenizer(ABC):
         return digest(type(self).__qualname__, json.dumps(self.options(), sort_keys=True), source)
 
 
-def freeze(tokenizer: Tokenizer) -> dict[str, str]:
-    """Class and state, as strings."""
-    cls = type(tokenizer)
-    return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "state": tokenizer.state()}
-
-
 def thaw(frozen: dict[str, str]) -> Tokenizer:
-    """The tokenizer that ``freeze`` was given.
+    """The tokenizer that was ``frozen``.
 
     Raises:
         UserError: its class cannot be imported here.

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer as Backend
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import Tokenizer, freeze, thaw
+from s2s_lightning.data.tokenizers.base import Tokenizer, thaw
 from s2s_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -152,8 +152,11 @@ class FromCheckpoint(Tokenizer):
     def symbols(self) -> "SymbolTokenizer | None":
         return self._inner.symbols()
 
+    def frozen(self) -> dict[str, str]:
+        return self._inner.frozen()  # the same vocabulary, whichever way it came
+
     def state(self) -> str:
-        return json.dumps({"options": self.options(), "inner": freeze(self._inner)})
+        return json.dumps({"options": self.options(), "inner": self._inner.frozen()})
 
     @classmethod
     def load(cls, state: str) -> Self:
@@ -164,7 +167,7 @@ class FromCheckpoint(Tokenizer):
 
 
 def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
-    """``src`` and ``tgt`` (None when joint) as ``freeze`` made them.
+    """``src`` and ``tgt`` (None when joint) ``frozen``.
 
     Raises:
         UserError: no such file, or not a checkpoint of ours.

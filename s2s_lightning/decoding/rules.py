@@ -1,0 +1,160 @@
+"""What an output must and must not be: its length, its beginning, what it repeats, words that it may not say.
+
+Shape letters: R sentences (or rows, of searches with one output a row), W hypotheses of each, t tokens of each so far,
+BOS the first, V vocabulary, P tokens of the longest prefix.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from s2s_lightning import PAD
+from s2s_lightning.decoding.base import Demands, Tools
+from s2s_lightning.decoding.limits import LengthLimited, Limits
+from s2s_lightning.errors import UserError, check_at_least
+
+
+class Manners(NamedTuple):
+    """What holds for every output alike.
+
+    Attributes:
+        no_repeat_ngram: no n-gram of this length occurs twice; 0 allows all.
+        repetition_penalty: what the log-probability of a token is multiplied by once the output contains it.
+        bad_words: sequences of ids that no output contains.
+    """
+
+    no_repeat_ngram: int = 0
+    repetition_penalty: float = 1.0
+    bad_words: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether they allow everything."""
+        return self == Manners()
+
+
+class Rules(NamedTuple):
+    """Of each sentence or row, (R, ...): what its outputs are held to.
+
+    Attributes:
+        limits: of the length.
+        prefix: (R, P) what the output begins with, PAD after it; P is 0 when nothing is asked for.
+    """
+
+    limits: Limits
+    prefix: Tensor
+
+    def may_end(self, length: int, best_word: Tensor) -> Tensor:
+        """(R, ...) True where the next token may be EOS, after ``length`` tokens with BOS.
+
+        Args:
+            length: t.
+            best_word: (R, ...) the ruled score of the best other token; where it is -inf the rules leave nothing else.
+        """
+        may = length >= self.limits.shortest
+        if length <= self.prefix.shape[1]:
+            may = may & (self.prefix[:, length - 1] == PAD)
+        return may.view(-1, *[1] * (best_word.ndim - 1)) | (best_word == -torch.inf)
+
+    def at_limit(self, length: int) -> Tensor:
+        """(R,) True where ``length`` emitted tokens are as many as may be."""
+        return length >= self.limits.longest
+
+
+def ruled(scores: Tensor, tokens: Tensor, rules: Rules, manners: Manners) -> Tensor:
+    """Scores (R, W, V) of what follows tokens (R, W, t), -inf where a rule forbids it; the given ones if none does.
+
+    A prefix goes before every other rule.
+    """
+    length, allowed = tokens.shape[-1], scores
+    if not manners.idle:
+        allowed = mannered(scores.flatten(0, 1).clone(), tokens.flatten(0, 1), manners).view_as(scores)
+    if length > rules.prefix.shape[1]:
+        return allowed
+    wanted = rules.prefix[:, length - 1].view(-1, 1, 1)
+    index = wanted.expand(-1, scores.shape[1], -1)
+    forced = torch.full_like(scores, -torch.inf).scatter_(-1, index, scores.gather(-1, index))
+    return torch.where(wanted == PAD, allowed, forced)
+
+
+def mannered(scores: Tensor, tokens: Tensor, manners: Manners) -> Tensor:
+    """Scores (N, V) of what follows tokens (N, t), changed in place."""
+    if manners.repetition_penalty != 1.0:
+        said = scores.gather(1, tokens)
+        scores.scatter_(1, tokens, said * manners.repetition_penalty)
+    if manners.no_repeat_ngram:
+        forbid_repeated(scores, tokens, manners.no_repeat_ngram)
+    for word in manners.bad_words:
+        forbid_sequence(scores, tokens, word)
+    return scores
+
+
+def forbid_repeated(scores: Tensor, tokens: Tensor, n: int) -> None:
+    """Scores (N, V) of tokens that would end an n-gram that tokens (N, t) contain become -inf."""
+    if tokens.shape[1] <= n:  # BOS is part of no n-gram
+        return
+    ngrams = tokens[:, 1:].unfold(1, n, 1)  # (N, t - n, n)
+    begun = tokens[:, tokens.shape[1] - n + 1 :].unsqueeze(1)
+    repeats = (ngrams[..., :-1] == begun).all(-1)  # (N, t - n)
+    last = ngrams[..., -1]
+    # one scatter for all: a token that ends several n-grams is forbidden if any of them repeats
+    forbidden = torch.zeros_like(scores, dtype=torch.uint8).scatter_reduce_(1, last, repeats.byte(), "amax")
+    scores.masked_fill_(forbidden.bool(), -torch.inf)
+
+
+def forbid_sequence(scores: Tensor, tokens: Tensor, word: Sequence[int]) -> None:
+    """The score of the last id of ``word`` becomes -inf where tokens (N, t) end in the others."""
+    before = len(word) - 1
+    if tokens.shape[1] <= before:
+        return
+    begun = tokens[:, tokens.shape[1] - before :] == tokens.new_tensor(word[:-1])
+    scores[:, word[-1]].masked_fill_(begun.all(1), -torch.inf)
+
+
+class Ruled(LengthLimited):
+    """A search whose outputs are held to rules.
+
+    What is ranked is the sum of the ruled log-probabilities; ``log_prob`` stays the model's own. Where the rules leave
+    no other token, EOS is allowed, whatever the minimum length.
+
+    Args:
+        no_repeat_ngram: no n-gram of this many tokens occurs twice in an output (Paulus et al., 2018,
+            arXiv:1705.04304); 0 allows it.
+        repetition_penalty: what the log-probability of each token that the output contains already is multiplied by:
+            above 1 it becomes less probable (Keskar et al., 2019, 4.1, arXiv:1909.05858, on logits); 1 changes nothing.
+        bad_words: texts that no output contains, as the tokenizer cuts them at the beginning and after a space.
+
+    Raises:
+        UserError: a negative n-gram, or a penalty that is not above 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        no_repeat_ngram: int = 0,
+        repetition_penalty: float = 1.0,
+        bad_words: Sequence[str] = (),
+        **limits: Any,
+    ) -> None:
+        super().__init__(**limits)
+        check_at_least(0, no_repeat_ngram=no_repeat_ngram)
+        if not repetition_penalty > 0:
+            raise UserError(f"repetition_penalty={repetition_penalty}: it must be above 0; 1 changes nothing")
+        self.bad_words = tuple(bad_words)
+        self.manners = Manners(no_repeat_ngram, repetition_penalty)
+
+    def attach(self, tools: Tools) -> None:
+        words = (tuple(ids) for text in self.bad_words for ids in tools.encode(text))
+        self.manners = self.manners._replace(bad_words=tuple(dict.fromkeys(filter(None, words))))
+
+    def rules(self, src_padding: Tensor, demands: Demands) -> Rules:
+        """Of each sentence; src_padding (B, S), True at padding. A prefix is never cut, however long."""
+        assert self.manners.bad_words or not self.bad_words, "attach() must come first: bad_words are text"
+        limits = self.limits(src_padding)
+        prefix = demands.prefix
+        if prefix is None:
+            prefix = limits.longest.new_full((len(src_padding), 0), PAD)
+        longest = torch.maximum(limits.longest, (prefix != PAD).sum(1))
+        return Rules(Limits(limits.shortest, longest), prefix)

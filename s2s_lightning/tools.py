@@ -1,0 +1,30 @@
+"""What a search takes from the text layer and from other checkpoints."""
+
+from functools import cache
+
+from s2s_lightning import UNK
+from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.checkpoint import other_language_model, other_network
+from s2s_lightning.data import Seq2SeqData
+from s2s_lightning.decoding import Tools
+
+
+def tools_of(data: Seq2SeqData) -> Tools:
+    """For models whose vocabularies are those of the data. A checkpoint is read once."""
+
+    def encode(text: str) -> list[list[int]]:
+        ids = data.tokenizers.target.encode([text, f" {text}"])
+        return [list(row) for row in dict.fromkeys(map(tuple, ids)) if row and UNK not in row]
+
+    def decode(ids: list[int]) -> str:
+        return data.decode([ids])[0]
+
+    @cache
+    def network(path: str) -> Seq2Seq:
+        return other_network(path, data)
+
+    @cache
+    def language_model(path: str) -> Seq2Seq:
+        return other_language_model(path, data)
+
+    return Tools(network, language_model, encode, decode)
