@@ -97,9 +97,8 @@ def differences(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:
     """What differs: the class, the text layer, the model's settings, the tensors in all but the values of numbers."""
     yield from _unequal({"class_path": ours["class_path"]}, {"class_path": theirs["class_path"]})
     yield from _other_text(data_state(ours), data_state(theirs))
-    settings = (dict(leaves(stored_config(c)["model"]["init_args"], "model")) for c in (ours, theirs))
-    yield from _unequal(*settings)
-    yield from _unequal(*({name: _kind(t) for name, t in c["state_dict"].items()} for c in (ours, theirs)))
+    yield from _unequal(_settings(ours), _settings(theirs))
+    yield from _unequal(_kinds(ours["state_dict"]), _kinds(theirs["state_dict"]))
     for name, tensor in ours["state_dict"].items():
         if not tensor.is_floating_point() and not torch.equal(tensor, theirs["state_dict"][name]):
             yield f"{name} differs, and {tensor.dtype} has no mean"
@@ -121,5 +120,9 @@ def _unequal(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "
             yield f"{prefix}{name} is {there}, not {here}"
 
 
-def _kind(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    return dict(leaves(stored_config(checkpoint)["model"]["init_args"], "model"))
+
+
+def _kinds(state: State) -> dict[str, str]:
+    return {name: f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}" for name, x in state.items()}

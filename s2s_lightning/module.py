@@ -68,10 +68,10 @@ class Seq2SeqModule(LightningModule):
         for said, target in zip(output.split(piece), torch.split(batch.tgt_out, piece, 1), strict=True):
             yield self.model.log_probs(said), target
 
-    def token_scores(self, batch: Batch) -> dict[str, Tensor]:
+    def token_scores(self, batch: Batch, piece: int = 16) -> dict[str, Tensor]:
         """Of each sentence (B,): ``nll`` in nats, ``correct`` tokens by argmax, real ``tokens``."""
         nll, correct = [], []
-        for log_probs, target in self.force(batch):
+        for log_probs, target in self.force(batch, piece):
             nll.append(-log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1))
             correct.append(log_probs.argmax(-1) == target)
         real = batch.tgt_out != PAD

@@ -12,6 +12,7 @@ from s2s_lightning import PAD, UNK
 from s2s_lightning.architecture import tree_map
 from s2s_lightning.batch import Batch
 from s2s_lightning.data import Seq2SeqData
+from s2s_lightning.errors import UserError
 from s2s_lightning.module import Seq2SeqModule
 
 
@@ -41,8 +42,13 @@ class Scored(NamedTuple):
 
 @torch.inference_mode()
 def score(module: Seq2SeqModule, data: Seq2SeqData, sources: Sequence[str], targets: Sequence[str]) -> list[Scored]:
-    """Force-decode each target behind its source, in batches of like length; the result is in their order."""
-    assert len(sources) == len(targets)
+    """Force-decode each target behind its source, in batches of like length; the result is in their order.
+
+    Raises:
+        UserError: there are not as many of one as of the other.
+    """
+    if len(sources) != len(targets):
+        raise UserError(f"{len(sources)} sources and {len(targets)} targets: give one target for each source")
     found: dict[int, Scored] = {}
     for batch in data.encode_pairs(sources, targets):
         on_device: Batch = tree_map(lambda x: x.to(module.device), batch)
