@@ -20,12 +20,16 @@ from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
 from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.scoring import Scored, score
 
 if TYPE_CHECKING:
     from s2s_lightning.decoding import Tools
 
 VOCABULARY_SIZES = ("src_vocab_size", "tgt_vocab_size")
 """Arguments of a model that the tokenizers give."""
+
+AVERAGE_OF = "average_of"
+"""Key of a checkpoint -> what it is the average of, a mapping of path, step and epoch for each."""
 
 SETTLED = {
     "model": "the checkpoint's network is",
@@ -93,6 +97,10 @@ class Trained:
                 found[i] = [Output(w, h.log_prob, h.score) for w, h in zip(words, hypotheses, strict=True)]
         return found
 
+    def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Scored]:
+        """How probable each target is for its source; a language model's sources are empty."""
+        return score(self.module, self.data, sources, targets)
+
 
 def load(path: str | Path, device: str | torch.device = "cpu", max_tokens: int = 4096) -> Trained:
     """A checkpoint, of the command line or of a Lightning Trainer with ``Seq2SeqData``, ready to generate.
@@ -110,14 +118,13 @@ def load(path: str | Path, device: str | torch.device = "cpu", max_tokens: int =
     config = stored_config(checkpoint)
     if "decoding" in config:
         module.decoding = instantiate(config["decoding"], Decoding)
-    parts = (part for part in checkpoint.values() if isinstance(part, dict) and "tokenizers" in part)
-    copy = any(part.get("copy") for part in parts)
+    copy = data_state(checkpoint).get("copy", False)
     data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
     return Trained(module.to(device), data, config)
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint on the CPU; nothing in it is run.
+    """The content of a checkpoint on the CPU; nothing in it is run, and tensors are read when they are used.
 
     Raises:
         UserError: the file is missing, or is no checkpoint.
@@ -127,12 +134,28 @@ def read(path: str | Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is no checkpoint, or a torn one: its writing was cut short")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise UserError(f"{path} is no checkpoint, or holds more than weights and plain settings") from error
     if not isinstance(checkpoint, dict) or "class_path" not in checkpoint:
         raise UserError(f"{path} is no checkpoint of s2s_lightning: it does not name its model's class")
     return checkpoint
+
+
+def data_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What the data module put into a checkpoint: tokenizers, and whether words are copied; empty without one."""
+    parts = (part for part in checkpoint.values() if isinstance(part, dict) and "tokenizers" in part)
+    return next(parts, {})
+
+
+def check_resumable(checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Raises UserError for one that holds weights alone, as an average does."""
+    if "optimizer_states" not in checkpoint:
+        of = checkpoint.get(AVERAGE_OF)
+        what = f"is an average of {len(of)} checkpoints" if of else "was saved with its weights alone"
+        raise UserError(
+            f"{path} {what}, so that no optimizer can go on from it; begin a new run: fit --init_from {path}"
+        )
 
 
 def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:

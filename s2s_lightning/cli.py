@@ -24,6 +24,7 @@ from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configu
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
+    check_resumable,
     initialise_from,
     other_network,
     read,
@@ -141,7 +142,10 @@ class CLI(LightningCLI):
         if self.given.get("ckpt_path") and self.given.get("init_from"):
             raise UserError("--ckpt_path goes on with a run and --init_from begins one: give one of them")
         if path := self.given.get("ckpt_path"):
-            config = stored_config(read(path))
+            checkpoint = read(path)
+            if self.command == "fit":
+                check_resumable(checkpoint, path)
+            config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
             return config

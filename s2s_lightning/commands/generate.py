@@ -1,15 +1,14 @@
 """``generate``: text in, text out, one line for each line, in their order."""
 
-import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from s2s_lightning import PROGRAM
+from s2s_lightning.commands.arguments import Arguments
 from s2s_lightning.errors import UserError
-from s2s_lightning.suggest import closest, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -23,21 +22,13 @@ WINDOW = 4096
 """Lines that are sorted by length and batched together: what memory holds at a time."""
 
 
-class _Arguments(argparse.ArgumentParser):
-    """One line for a mistake, and no abbreviated options."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
-
-
-def arguments() -> _Arguments:
+def arguments() -> Arguments:
     """All but the group of the search, which needs heavy imports."""
-    parser = _Arguments(
-        prog=f"{PROGRAM} generate",
-        description="Text in, text out: one line for each line, in their order.",
-        epilog="The search is that of the checkpoint's run unless --decoding says otherwise, e.g. "
+    parser = Arguments(
+        "generate",
+        "Text in, text out: one line for each line, in their order.",
+        "The search is that of the checkpoint's run unless --decoding says otherwise, e.g.\n"
         "--decoding Beam --decoding.beam_size 5; --decoding.help CLASS lists the options of a class.",
-        allow_abbrev=False,
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.ckpt, last.ckpt, ...; it alone is enough")
     parser.add_argument("file", metavar="FILE", nargs="?", help="UTF-8 text, plain, .gz, .xz or .zst (default: stdin)")
@@ -53,7 +44,7 @@ def run(command: str, args: Sequence[str]) -> None:
     search, others = split_search(args)
     if any(argument.startswith("--decoding.help") for argument in search):
         parse_search(search, GREEDY)  # prints the help and exits
-    options = parsed(others)
+    options = arguments().parse(others, ["--decoding"])
 
     from s2s_lightning.checkpoint import load
 
@@ -63,19 +54,6 @@ def run(command: str, args: Sequence[str]) -> None:
         for text in outputs(model, source(options.file), decoding):
             output.write(line(text))
         output.flush()
-
-
-def parsed(args: Sequence[str]) -> argparse.Namespace:
-    """Raises UserError for an unknown option, with the right one."""
-    parser = arguments()
-    options, unknown = parser.parse_known_args(args)
-    if unknown:
-        name = unknown[0].split("=")[0]
-        if not name.startswith("-"):
-            raise UserError(f"{name!r} is one too many: generate takes CHECKPOINT and FILE")
-        names = ["--decoding", *(name for action in parser._actions for name in action.option_strings)]
-        raise UserError(f"{name} is not an option of generate{did_you_mean(closest(name, names))}")
-    return options
 
 
 def outputs(model: "Trained", lines: Iterable[str], decoding: "Decoding | None") -> Iterator[str]:

@@ -21,7 +21,7 @@ from s2s_lightning.data.bucketing import (
     Lengths,
 )
 from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
-from s2s_lightning.data.copying import Copier
+from s2s_lightning.data.copying import Copier, IdRows
 from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
 from s2s_lightning.data.dataset import Copies, EpochwiseDataset, PairDataset
 from s2s_lightning.data.progress import progress
@@ -332,12 +332,20 @@ class Seq2SeqData(LightningDataModule):
 
     def encode_sources(self, texts: Sequence[str]) -> Iterator[Batch]:
         """Batches of raw text for generation, longest first: ``rows`` are places in ``texts``, targets are empty."""
-        if not texts:
-            return
-        src = Ragged.from_lists(self.tokenizers.src.encode(texts))
+        yield from self._encoded(texts, [[]] * len(texts), self._copier())
+
+    def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> Iterator[Batch]:
+        """Batches of raw text with its targets, longest first: ``rows`` are places in ``sources``."""
         copier = self._copier()
-        copies = copier and self._copies(Ragged.from_lists(copier.encode_sources(texts)))
-        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)), copies, self.tokenizers.reverse_source)
+        ids = self.tokenizers.target.encode(targets) if copier is None else copier.encode_targets(targets, sources)
+        yield from self._encoded(sources, ids, copier)
+
+    def _encoded(self, sources: Sequence[str], tgt: IdRows, copier: Copier | None) -> Iterator[Batch]:
+        if not sources:
+            return
+        src = Ragged.from_lists(self.tokenizers.src.encode(sources))
+        copies = copier and self._copies(Ragged.from_lists(copier.encode_sources(sources)))
+        dataset = PairDataset(src, Ragged.from_lists(tgt), copies, self.tokenizers.reverse_source)
         yield from map(dataset.__getitem__, EvaluationSampler(dataset.lengths(), self.eval_budget))
 
     def summary(self) -> list[tuple[str, str]]:
