@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": ("s2s_lightning.cli", "write a checkpoint's outputs for the test split"),
     "prepare": ("s2s_lightning.commands.prepare", "make the tokenizers and ids that fit needs, without training"),
     "generate": ("s2s_lightning.commands.generate", "text in, text out: one line for each line"),
+    "compare": ("s2s_lightning.commands.compare", "score outputs beside each other, with intervals and p-values"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
 
