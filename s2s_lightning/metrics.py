@@ -8,6 +8,7 @@ from operator import add
 from typing import Any, Literal, NamedTuple
 
 from s2s_lightning import __version__
+from s2s_lightning.errors import UserError
 
 Texts = Sequence[str]
 References = Sequence[Sequence[str]]
@@ -83,8 +84,11 @@ class SacreBLEU(SummedMetric):
     def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
         from sacrebleu.metrics.bleu import BLEU
 
-        # force: without it, text that is tokenized on purpose earns a warning at each validation.
-        return {"bleu": _sacre(BLEU(self.lowercase, force=True, tokenize=self.tokenize), hypotheses, references)}
+        try:  # force: without it, text that is tokenized on purpose earns a warning at each validation
+            bleu = BLEU(self.lowercase, force=True, tokenize=self.tokenize)
+        except (RuntimeError, ImportError) as error:
+            raise UserError(f"BLEU's tokenizer {self.tokenize} cannot be used here: {error}") from error
+        return {"bleu": _sacre(bleu, hypotheses, references)}
 
 
 class ChrF(SummedMetric):
@@ -122,17 +126,16 @@ class TER(SummedMetric):
         no_punct: bool = False,
         asian_support: bool = False,
     ) -> None:
-        self.settings = {
-            "case_sensitive": case_sensitive,
-            "normalized": normalized,
-            "no_punct": no_punct,
-            "asian_support": asian_support,
-        }
+        self.case_sensitive = case_sensitive
+        self.normalized = normalized
+        self.no_punct = no_punct
+        self.asian_support = asian_support
 
     def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
         from sacrebleu.metrics.ter import TER as SacreTER  # noqa: N811  of the same name as ours
 
-        return {"ter": _sacre(SacreTER(**self.settings), hypotheses, references)}
+        ter = SacreTER(self.normalized, self.no_punct, self.asian_support, self.case_sensitive)
+        return {"ter": _sacre(ter, hypotheses, references)}
 
 
 class ErrorRates(SummedMetric):

@@ -98,7 +98,7 @@ def split(args: Sequence[str]) -> Files:
     for argument in rest:
         name, equals, value = argument.partition("=")
         if argument == "--":
-            systems += rest
+            current = systems
         elif name == "--references":
             references.append(current := [value] if equals else [])
         elif argument.startswith("-"):
@@ -106,7 +106,7 @@ def split(args: Sequence[str]) -> Files:
             current = systems
         else:
             current.append(argument)
-    if references and not systems:
+    if references and not systems and "--" not in args:
         references[-1], systems = references[-1][:1], references[-1][1:]
         if len(systems) > 1 and len(references) == 1:
             print(
@@ -158,6 +158,8 @@ def parsed(files: Files) -> argparse.Namespace:
     for name in ("differences", "by_length"):
         if getattr(options, name) < 0:
             raise UserError(f"--{name}={getattr(options, name)}: a number from 1 on, or 0 for none")
+    if options.output in {*files.references, *files.systems, options.sources} - {None}:
+        raise UserError(f"--output={options.output} would overwrite what is compared")
     if options.output and not Path(options.output).absolute().parent.is_dir():
         raise UserError(f"{options.output} cannot be written: there is no folder {Path(options.output).parent}")
     return options

@@ -57,12 +57,12 @@ class Report:
 
     def as_json(self) -> str:
         """Everything, unrounded."""
-        comparison = self.comparison
+        comparison, resampling = self.comparison, self.comparison.resampling
         content = {
             "lines": len(self.references),
             "references": list(self.reference_files),
             "sources": self.source_file,
-            "test": {**asdict(comparison.resampling), "resamples": comparison.resampling.resamples, "alpha": ALPHA},
+            "resampling": {**asdict(resampling), "resamples": resampling.resamples, "alpha": ALPHA},
             "metrics": {
                 name: {"signature": comparison.signatures[name], "lower_is_better": measure.lower_is_better}
                 for name, measure in comparison.measures.items()
@@ -75,7 +75,7 @@ class Report:
                 }
                 for i, system in enumerate(comparison.systems)
             ],
-            "by_length": {"of": self.length_of, "buckets": [asdict(bucket) for bucket in self.buckets]},
+            "by_length": {"of": self.length_of, "ranges": [asdict(bucket) for bucket in self.buckets]},
             "differences": [self._as_dict(difference) for difference in self.differences],
         }
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -126,7 +126,7 @@ class Report:
             )
         if any(result.deviation is not None for result in results):
             notes.append("sd: sample standard deviation over the seeds, whose mean the score is")
-        if used - {None}:
+        if any(map(significant, results)):
             notes.append(f"*: p < {ALPHA} against the baseline, two-sided, not corrected for several comparisons")
         if resampling.test in used:
             notes.append(f"p: {TESTS[resampling.test]}, {resampling.samples:,} samples, {seed}")
@@ -151,7 +151,8 @@ class Report:
 
     def _sentences(self) -> list[str]:
         """The items that differ most, each a block of aligned lines."""
-        return [_block(self._as_dict(difference)) for difference in self.differences]
+        seeds = [", seed 1" if len(system.outputs) > 1 else "" for system in self.comparison.systems]
+        return [_block(self._as_dict(difference), seeds) for difference in self.differences]
 
     def _as_dict(self, difference: Difference) -> dict[str, Any]:
         item, systems = difference.item, self.comparison.systems
@@ -213,9 +214,9 @@ def _range(bucket: Bucket) -> str:
 
 
 def _permutation_note(seeds: Sequence[int]) -> str:
-    counts = [f"{seeds[0]} and {other} no p below {_least_p(seeds[0], other):.2g}" for other in dict.fromkeys(seeds[1:])
-              if seeds[0] > 1 or other > 1]  # fmt: skip
-    return f"p of several seeds: exact permutation test of the seeds' scores; it can give {', '.join(counts)}"
+    others = [other for other in dict.fromkeys(seeds[1:]) if seeds[0] > 1 or other > 1]
+    limits = [f"{other} against {seeds[0]} cannot give p below {_least_p(seeds[0], other):.2g}" for other in others]
+    return f"p of several seeds: permutation test of the seeds' scores; {', '.join(limits)}"
 
 
 def _least_p(left: int, right: int) -> float:
@@ -223,11 +224,12 @@ def _least_p(left: int, right: int) -> float:
     return (2 if left == right else 1) / arrangements(left, right)
 
 
-def _block(difference: dict[str, Any]) -> str:
+def _block(difference: dict[str, Any], seeds: Sequence[str]) -> str:
     outputs = difference["outputs"]
     texts = [("source", "", difference["source"])] if difference["source"] is not None else []
     texts += [("reference", "", text) for text in difference["references"]]
-    texts += [(visible(each["system"]), f"{each['chrf']:.1f}", each["text"]) for each in outputs]
+    names = [visible(each["system"]) + seed for each, seed in zip(outputs, seeds, strict=True)]
+    texts += [(name, f"{each['chrf']:.1f}", each["text"]) for name, each in zip(names, outputs, strict=True)]
     width = max(len(name) for name, *_ in texts)
     lines = [f"  {name:{width}}  {chrf:>5}  {visible(text)}" for name, chrf, text in texts]
     chrfs = [each["chrf"] for each in outputs]

@@ -60,7 +60,7 @@ class Resampling:
         return f"{references}|bs:{self.resamples}{trials}|seed:{str(self.seed).lower()}|{rest}"
 
 
-def bar(total: int, title: str, unit: str) -> "tqdm[None]":
+def bar(total: int, title: str, unit: str) -> "tqdm[Any]":
     """A bar on stderr, when that is a terminal, once the work takes more than a second."""
     return tqdm(total=total, desc=title, unit=f" {unit}", unit_scale=True, delay=1, disable=None, file=sys.stderr)
 
