@@ -116,9 +116,9 @@ def _scores(systems: list[list[Statistics]]) -> list[Result]:
 def _add_intervals(results: dict[str, list[Result]], computed: list[Computed], resampling: Resampling) -> None:
     """The bootstrap of systems with one seed: intervals, and p if the test is bs."""
     single = [(name, i) for name in results for i, seeds in enumerate(computed) if len(seeds) == 1]
-    samples = (
-        bootstrap([computed[i][0][name] for name, i in single], resampling.resamples, resampling.seed) if single else []
-    )
+    if not single:
+        return
+    samples = bootstrap([computed[i][0][name] for name, i in single], resampling.resamples, resampling.seed)
     scores: dict[tuple[str, int], Scores] = dict(zip(single, samples, strict=True))
     for (name, i), sampled in scores.items():
         mean, half = interval(sampled)
@@ -139,9 +139,8 @@ def _add_randomization(results: dict[str, list[Result]], computed: list[Computed
     places = [(name, i) for name in results for i in others]
     pairs = [(computed[0][0][name], computed[i][0][name]) for name, i in places]
     differences = [abs(results[name][0].score - results[name][i].score) for name, i in places]
-    for (name, i), p in zip(
-        places, randomization_p(pairs, differences, resampling.samples, resampling.seed), strict=True
-    ):
+    p_values = randomization_p(pairs, differences, resampling.samples, resampling.seed)
+    for (name, i), p in zip(places, p_values, strict=True):
         results[name][i] = replace(results[name][i], p=p, p_test="ar")
 
 

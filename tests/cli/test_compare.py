@@ -116,6 +116,13 @@ def test_one_system_has_scores_and_intervals_and_no_comparison() -> None:
     assert "best" not in head
 
 
+def test_equal_outputs_are_not_marked(folder: Path) -> None:
+    (folder / "twin").write_bytes((folder / "x").read_bytes())
+    table = done("compare", *ONE, "x", "twin", "y", *FAST, "--samples", 100).out.split("\n\n")[1]
+    assert re.search(r"twin .* \+0\.00 +0\.00 +0\.0099 *", table)
+    assert [line.split()[0] for line in table.splitlines() if "*" in line] == ["y"]
+
+
 def test_seeds_are_a_list_or_a_pattern_and_a_file_of_that_name_comes_first(folder: Path) -> None:
     listed = done("compare", *ONE, "x", "s=s1,s2", *FAST).out
     assert listed == done("compare", *ONE, "x", "s=s?", *FAST).out
