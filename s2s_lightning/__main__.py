@@ -22,6 +22,7 @@ COMMANDS = {
     "generate": ("s2s_lightning.commands.generate", "text in, text out: one line for each line"),
     "score": ("s2s_lightning.commands.score", "how probable a checkpoint finds given outputs"),
     "average": ("s2s_lightning.commands.average", "one checkpoint of several, whose weights are their mean"),
+    "compare": ("s2s_lightning.commands.compare", "score outputs beside each other, with intervals and p-values"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
 

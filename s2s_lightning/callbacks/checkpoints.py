@@ -12,12 +12,11 @@ from torch import Tensor
 from s2s_lightning.callbacks.epoch_over import epoch_over
 from s2s_lightning.callbacks.run import run_folder
 from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.metrics import lower_is_better
 from s2s_lightning.runs import become_latest
 from s2s_lightning.suggest import closest, did_you_mean
 
 Mode = Literal["min", "max"]
-
-LOWER_IS_BETTER = ("loss", "ppl", "error_rate")
 
 
 class Validated(NamedTuple):
@@ -155,5 +154,4 @@ def _writes_nothing(trainer: Trainer) -> bool:
 
 
 def inferred_mode(monitor: str) -> Mode:
-    """Losses, perplexities and error rates are better when lower, all else when higher."""
-    return "min" if monitor.endswith(LOWER_IS_BETTER) else "max"
+    return "min" if lower_is_better(monitor) else "max"
