@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer as Backend
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import Tokenizer, freeze, thaw
+from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, freeze, thaw
 from s2s_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ class TokenizerFile(Tokenizer):
         rows = [[theirs for i in row if i >= UNK and (theirs := self._theirs[i]) is not None] for row in ids]
         return self._backend.decode_batch(rows, skip_special_tokens=False)
 
+    def vocabulary(self) -> list[str]:
+        """The file's own names of its pieces, but for the special ones."""
+        return [*SPECIALS, *map(self._backend.id_to_token, self._theirs[len(SPECIALS) :])]
+
     def state(self) -> str:
         return json.dumps({"options": self.options(), "backend": self._json})
 
@@ -148,6 +152,9 @@ class FromCheckpoint(Tokenizer):
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         return self._inner.tokens(ids)
+
+    def vocabulary(self) -> list[str]:
+        return self._inner.vocabulary()
 
     def symbols(self) -> "SymbolTokenizer | None":
         return self._inner.symbols()
