@@ -19,6 +19,7 @@ from s2s_lightning.data.tokenizers.given import frozen_tokenizers
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
+from s2s_lightning.exporting.folder import read_folder
 from s2s_lightning.module import Seq2SeqModule
 
 VOCABULARY_SIZES = ("src_vocab_size", "tgt_vocab_size")
@@ -87,7 +88,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", max_tokens: int =
     """A checkpoint, of the command line or of a Lightning Trainer with ``Seq2SeqData``, ready to generate.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint, or the folder that ``export`` made of it.
         device: where the network goes.
         max_tokens: source tokens of a batch, padding included.
 
@@ -99,18 +100,18 @@ def load(path: str | Path, device: str | torch.device = "cpu", max_tokens: int =
     config = stored_config(checkpoint)
     if "decoding" in config:
         module.decoding = instantiate(config["decoding"], Decoding)
-    parts = (part for part in checkpoint.values() if isinstance(part, dict) and "tokenizers" in part)
-    copy = any(part.get("copy") for part in parts)
-    data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
+    data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=data_state(checkpoint).get("copy", False))
     return Trained(module.to(device), data, config)
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint on the CPU; nothing in it is run.
+    """The content of a checkpoint, or of what ``export`` made of one, on the CPU; nothing in it is run.
 
     Raises:
         UserError: the file is missing, or is no checkpoint.
     """
+    if Path(path).is_dir():
+        return read_folder(Path(path))
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}")
     if not zipfile.is_zipfile(path):
@@ -122,6 +123,12 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "class_path" not in checkpoint:
         raise UserError(f"{path} is no checkpoint of s2s_lightning: it does not name its model's class")
     return checkpoint
+
+
+def data_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What its data module left in it: the tokenizers, and whether it copies; nothing in a checkpoint without one."""
+    parts = (part for part in checkpoint.values() if isinstance(part, dict) and "tokenizers" in part)
+    return next(parts, {})
 
 
 def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from s2s_lightning.architecture import LinearReadout, Seq2Seq
+from s2s_lightning.data.tokenizers.files import write_tokenizers
 from s2s_lightning.errors import UserError
 from s2s_lightning.exporting.ctranslate2_layers import (
     ACTIVATIONS,
@@ -31,7 +32,7 @@ INSTEAD = "export it with --format safetensors, or run it with generate"
 
 
 def convert(trained: "Trained", folder: str | Path, quantization: str | None = None) -> None:
-    """Write the model for ``ctranslate2.Translator(folder)``, in the vocabulary of ``pieces``.
+    """Write the model for ``ctranslate2.Translator(folder)``, in the vocabulary of ``pieces``, and the tokenizers.
 
     The engine adds EOS to a source itself. To emit what ours does, ``translate_batch`` must be told
     ``min_decoding_length=0`` and ``suppress_sequences=[["<pad>"], ["<s>"]]``; the translation of an empty source is
@@ -53,7 +54,9 @@ def convert(trained: "Trained", folder: str | Path, quantization: str | None = N
     spec.register_target_vocabulary(pieces(tokenizers.target))
     spec.validate()
     spec.optimize(quantization=quantization)
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizers(tokenizers.state(), folder)
     spec.save(str(folder))
 
 

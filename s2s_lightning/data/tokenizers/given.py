@@ -12,6 +12,7 @@ from tokenizers import Tokenizer as Backend
 
 from s2s_lightning import UNK
 from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, freeze, thaw
+from s2s_lightning.data.tokenizers.files import read_tokenizers
 from s2s_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -176,6 +177,8 @@ def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
     Raises:
         UserError: no such file, or not a checkpoint of ours.
     """
+    if Path(checkpoint).is_dir():
+        return read_tokenizers(Path(checkpoint))
     if not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint")
     if not is_zipfile(checkpoint):
