@@ -73,7 +73,7 @@ def library() -> ModuleType:
             "--format ctranslate2 needs the package ctranslate2, which is not installed: "
             "pip install 's2s_lightning[export]'"
         ) from error
-    return specs  # type: ignore[no-any-return]
+    return specs
 
 
 def specification(model: Seq2Seq) -> Any:
@@ -84,8 +84,11 @@ def specification(model: Seq2Seq) -> Any:
     """
     refuse_others(model)
     specs = library()
+    src_embedding: Any = model.src_embedding
+    tgt_embedding: Any = model.tgt_embedding
     encoder: Any = model.encoder
     decoder: Any = model.decoder
+    readout: Any = model.readout
     first = encoder.layers[0], decoder.layers[0]
     spec = specs.TransformerSpec(
         specs.TransformerEncoderSpec(
@@ -98,14 +101,14 @@ def specification(model: Seq2Seq) -> Any:
         ),
     )
     spec.config.add_source_eos = True
-    spec.encoder.embeddings[0].weight = array(model.src_embedding.weight)
-    fill_stack(spec.encoder, encoder, model.src_embedding)
+    spec.encoder.embeddings[0].weight = array(src_embedding.weight)
+    fill_stack(spec.encoder, encoder, src_embedding)
     fill_encoder_layers(spec.encoder, encoder.layers)
-    spec.decoder.embeddings.weight = array(model.tgt_embedding.weight)
-    fill_stack(spec.decoder, decoder, model.tgt_embedding)
+    spec.decoder.embeddings.weight = array(tgt_embedding.weight)
+    fill_stack(spec.decoder, decoder, tgt_embedding)
     fill_decoder_layers(spec.decoder, decoder.layers)
-    spec.decoder.projection.weight = array(model.readout.weight)
-    spec.decoder.projection.bias = array(model.readout.bias)
+    spec.decoder.projection.weight = array(readout.weight)
+    spec.decoder.projection.bias = array(readout.bias)
     return spec
 
 

@@ -38,19 +38,16 @@ def write(checkpoint: dict[str, Any], folder: Path) -> None:
 
 def write_weights(state: dict[str, Tensor], path: Path) -> None:
     """Each tensor once, and in the metadata which others it is."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    names: dict[Any, str] = {}
-    tied = {}
+    first: dict[Any, str] = {}
     for name, tensor in state.items():
-        place = tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
-        if tensor.numel() and place in names:
-            tied[name] = names[place]
-        else:
-            names[place if tensor.numel() else name] = name
-    kept = {name: state[name].contiguous().clone() for name in names.values()}
-    try:
-        save_file(kept, path, metadata={"format": "pt", TIED: json.dumps(tied)})
-    except SafetensorError as error:  # such as a full disk
-        raise UserError(f"{path} cannot be written: {error}") from error
+        first.setdefault(place(tensor), name)
+    kept = {name: state[name].contiguous().clone() for name in first.values()}
+    tied = {name: first[place(tensor)] for name, tensor in state.items() if name not in kept}
+    path.write_bytes(save(kept, {"format": "pt", TIED: json.dumps(tied)}))  # save_file's are their owner's alone
+
+
+def place(tensor: Tensor) -> tuple[Any, ...]:
+    """Alike for the tensors that are one."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype

@@ -69,7 +69,6 @@ def check_it_is_read_back(path: Path, folder: Path) -> None:
     ours, theirs = s2s_lightning.load(path), s2s_lightning.load(folder)
     assert torch.equal(logits(ours), logits(theirs))
     assert theirs.data.tokenizers.state() == ours.data.tokenizers.state()
-    assert theirs.generate(TEXTS) == ours.generate(TEXTS)
     assert theirs.config == ours.config
 
 
@@ -168,8 +167,11 @@ def test_nothing_is_pickled_and_an_export_of_an_export_is_the_same(trained: Run,
     done("export", tmp_path / "a", "-o", tmp_path / "b")
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == ["config.yaml", "model.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
-    for name in files:
+    for name in set(files) - {"model.safetensors"}:  # whose header has no order
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    first, second = (read(tmp_path / name)["state_dict"] for name in ("a", "b"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_ctranslate2_translates_as_we_generate(trained: Run, tmp_path: Path) -> None:
@@ -239,12 +241,8 @@ def test_what_is_no_model_is_said(trained: Run, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     done("export", trained.last, "-o", tmp_path / "torn")
     (tmp_path / "torn" / "model.safetensors").write_bytes(b"short")
-    for name, said in [
-        ("text", "no checkpoint"),
-        ("folder", "without model.json"),
-        ("torn", "torn"),
-        ("none", "no check"),
-    ]:
+    expected = {"text": "no checkpoint", "folder": "without model.json", "torn": "torn", "none": "no checkpoint"}
+    for name, said in expected.items():
         result = command("export", tmp_path / name, "-o", tmp_path / "new")
         assert result.code == 2
         assert said in result.err

@@ -106,7 +106,7 @@ class TokenizerFile(Tokenizer):
 
     def vocabulary(self) -> list[str]:
         """The file's own names of its pieces, but for the special ones."""
-        return [*SPECIALS, *map(self._backend.id_to_token, self._theirs[len(SPECIALS) :])]
+        return [*SPECIALS, *(str(self._backend.id_to_token(i)) for i in self._theirs[len(SPECIALS) :] if i is not None)]
 
     def state(self) -> str:
         return json.dumps({"options": self.options(), "backend": self._json})

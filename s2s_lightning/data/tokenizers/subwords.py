@@ -57,7 +57,7 @@ class SubwordTokenizer(Tokenizer):
 
     def vocabulary(self) -> list[str]:
         """The library's own names of its pieces."""
-        return [*SPECIALS, *map(self._backend.id_to_token, range(len(SPECIALS), self.vocab_size))]
+        return [*SPECIALS, *(str(self._backend.id_to_token(i)) for i in range(len(SPECIALS), self.vocab_size))]
 
     def options(self) -> dict[str, Any]:
         return self._options
