@@ -4,7 +4,6 @@ Its description is read off the network's own layers, so encoder and decoder may
 """
 
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -60,7 +59,7 @@ def convert(trained: "Trained", folder: str | Path, quantization: str | None = N
     spec.save(str(folder))
 
 
-def library() -> ModuleType:
+def library() -> Any:
     """Its descriptions of models.
 
     Raises:
