@@ -23,6 +23,7 @@ COMMANDS = {
     "score": ("s2s_lightning.commands.score", "how probable a checkpoint finds given outputs"),
     "average": ("s2s_lightning.commands.average", "one checkpoint of several, whose weights are their mean"),
     "compare": ("s2s_lightning.commands.compare", "score outputs beside each other, with intervals and p-values"),
+    "export": ("s2s_lightning.commands.export", "a checkpoint for other programs: safetensors or CTranslate2"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
 

@@ -19,6 +19,7 @@ from s2s_lightning.data.tokenizers.given import frozen_tokenizers
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
+from s2s_lightning.exporting.folder import read_folder
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.scoring import Scored, score
 
@@ -106,7 +107,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", max_tokens: int =
     """A checkpoint, of the command line or of a Lightning Trainer with ``Seq2SeqData``, ready to generate.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint, or the folder that ``export`` made of it.
         device: where the network goes.
         max_tokens: source tokens of a batch, padding included.
 
@@ -124,11 +125,15 @@ def load(path: str | Path, device: str | torch.device = "cpu", max_tokens: int =
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint on the CPU; nothing in it is run, and tensors are read when they are used.
+    """The content of a checkpoint, or of what ``export`` made of one, on the CPU; nothing in it is run.
+
+    The tensors of a checkpoint are read when they are used.
 
     Raises:
         UserError: the file is missing, or is no checkpoint.
     """
+    if Path(path).is_dir():
+        return read_folder(Path(path))
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}")
     if not zipfile.is_zipfile(path):

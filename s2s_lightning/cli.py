@@ -142,6 +142,7 @@ class CLI(LightningCLI):
         if self.given.get("ckpt_path") and self.given.get("init_from"):
             raise UserError("--ckpt_path goes on with a run and --init_from begins one: give one of them")
         if path := self.given.get("ckpt_path"):
+            refuse_export(path)
             checkpoint = read(path)
             if self.command == "fit":
                 check_resumable(checkpoint, path)
@@ -269,6 +270,14 @@ def hush() -> None:
 def worth_saying(record: logging.LogRecord) -> bool:
     """Whether a message of Lightning's is news."""
     return not record.getMessage().startswith(("💡", "TPU available", "HPU available", "Seed set to", "Loading `train"))
+
+
+def refuse_export(path: str) -> None:
+    if Path(path).is_dir():
+        raise UserError(
+            f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
+            f"fit --init_from {path} and generate {path}"
+        )
 
 
 def refuse_vocabulary_sizes(arguments: Namespace) -> None:
