@@ -49,7 +49,7 @@ def force(network: Network, batch: Batch, need_weights: bool = False) -> Forced:
     """One force-decoding of the batch's targets behind its sources."""
     state = network.start(batch.src, batch.src_padding, batch.src_copy)
     log_probs, attention = [], []
-    for tgt_in, tgt_out in zip(batch.tgt_in.split(PIECE, 1), batch.tgt_out.split(PIECE, 1), strict=True):
+    for tgt_in, tgt_out in zip(*(torch.split(ids, PIECE, 1) for ids in (batch.tgt_in, batch.tgt_out)), strict=True):
         step = network.step(tgt_in, state, need_weights)
         log_probs.append(step.log_probs.gather(-1, tgt_out.unsqueeze(-1)).squeeze(-1))
         attention.append(step.attention)

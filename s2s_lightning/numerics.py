@@ -1,7 +1,7 @@
 """Smaller numbers for generation: bfloat16, and int8 products of linear layers on the CPU."""
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class QuantizedReadout(Readout):
 
     def __init__(self, readout: LinearReadout) -> None:
         super().__init__()
-        self.linear = nn.Linear(*reversed(readout.weight.shape))
+        self.linear = nn.Linear(readout.weight.shape[1], readout.weight.shape[0])
         self.linear.weight, self.linear.bias = nn.Parameter(readout.weight.detach().clone()), readout.bias
 
     def forward(self, output: DecoderOutput, src: Tensor) -> Tensor:
@@ -62,7 +62,8 @@ def quantize(network: Seq2Seq) -> Quantized:
         # torch.ao.quantization is deprecated in favour of torchao, whose CPU products need a compiler
         warnings.simplefilter("ignore")
         recipe = torch.ao.quantization.per_channel_dynamic_qconfig
-        torch.ao.quantization.quantize_dynamic(network, dict.fromkeys(layers, recipe), inplace=True)
+        quantize_dynamic: Any = torch.ao.quantization.quantize_dynamic
+        quantize_dynamic(network, dict.fromkeys(layers, recipe), inplace=True)
     return Quantized(taken, total)
 
 

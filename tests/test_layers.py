@@ -16,6 +16,8 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": set(),
     "architecture": {"nn", "loss", "batch"},
     "decoding": {"decoding", "architecture"},
+    "forcing": {"batch", "decoding"},
+    "numerics": {"architecture", "loss"},
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
     "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules"},
     "families": {"families", "architecture", "loss", "nn", "module"},
