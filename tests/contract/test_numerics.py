@@ -30,7 +30,7 @@ def test_int8_is_close_to_float32_step_by_step_too(config: Path) -> None:
     quantized = numerics.quantize(network)
     assert 0 < quantized.weights <= quantized.total
     for piece in (1, 99):
-        torch.testing.assert_close(log_probs(network, piece), exact, rtol=0, atol=0.05)
+        torch.testing.assert_close(log_probs(network, piece), exact, rtol=0, atol=0.15)
 
 
 @torch.no_grad()

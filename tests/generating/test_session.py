@@ -11,7 +11,8 @@ from s2s_lightning.callbacks.attention import Alignment, force_decode
 from s2s_lightning.data import BPE, Seq2SeqData, Word
 from s2s_lightning.data.tokenizers import Tokenizer
 from s2s_lightning.data.vocabularies import Tokenizers
-from s2s_lightning.decoding import Beam, Decoding, Demands, Hypothesis, Network
+from s2s_lightning.decoding import Beam, Decoding, Hypothesis, Network
+from s2s_lightning.decoding.base import Demands
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import LSTM, Transformer
 from s2s_lightning.forcing import Focus
