@@ -64,9 +64,8 @@ def load(
     data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
     numerics.check(dtype, quantize, torch.device(device))
     module = module.to(device, getattr(torch, dtype)).eval()
-    if quantize is not None:
-        numerics.quantize(module.model)
-    return Trained(module, data, config)
+    quantized = None if quantize is None else numerics.quantize(module.model)
+    return Trained(module, data, config, quantized)
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -18,6 +18,12 @@ class Quantized(NamedTuple):
     weights: int
     total: int
 
+    def __str__(self) -> str:
+        return (
+            f"int8: {self.weights:,} of {self.total:,} weights; embeddings, recurrences, convolutions, norms and what "
+            "else is no linear layer stay float32"
+        )
+
 
 def check(dtype: str, quantize: str | None, device: torch.device) -> None:
     """Raises UserError for numbers that cannot be had."""

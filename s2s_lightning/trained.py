@@ -18,6 +18,7 @@ from s2s_lightning.decoding import Decoding, Demands
 from s2s_lightning.errors import UserError
 from s2s_lightning.forcing import force
 from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.numerics import Quantized
 
 if TYPE_CHECKING:
     from s2s_lightning.decoding import Tools
@@ -64,12 +65,16 @@ class Trained:
         module: the network, in eval mode.
         data: the tokenizers.
         config: of the run; its model alone if it was not one of the command line.
+        quantized: what became of its weights, if they are 8-bit.
     """
 
-    def __init__(self, module: Seq2SeqModule, data: Seq2SeqData, config: Config) -> None:
+    def __init__(
+        self, module: Seq2SeqModule, data: Seq2SeqData, config: Config, quantized: Quantized | None = None
+    ) -> None:
         self.module = module.eval()
         self.data = data
         self.config = config
+        self.quantized = quantized
 
     @cached_property
     def tools(self) -> "Tools":

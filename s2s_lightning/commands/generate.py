@@ -159,9 +159,17 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("--input_format jsonl has prefix and constraints in its objects: leave the options out")
     if options.overwrite and options.output is None:
         raise UserError("--overwrite is about an output file: add -o FILE, or leave it out")
+    beside = options.prefixes or options.constraints or options.attention or options.input_format == "jsonl"
+    if beside and at_prompt(options):
+        raise UserError("at a prompt there are no files, pictures or JSON lines: give FILE, or lines through a pipe")
     looks = options.alignments or options.attention or options.replace_unknown
     if not looks and (options.layer is not None or options.head is not None):
         raise UserError("--layer and --head choose attention for --alignments, --attention or --replace_unknown")
+
+
+def at_prompt(options: argparse.Namespace) -> bool:
+    """Whether somebody types at a terminal, and reads the answers there."""
+    return options.file is None and options.output is None and sys.stdin.isatty()
 
 
 def generate(options: argparse.Namespace, search: Sequence[str]) -> None:
@@ -178,10 +186,11 @@ def generate(options: argparse.Namespace, search: Sequence[str]) -> None:
         torch.set_num_threads(options.threads)
     setup = setup_of(options, search)
     task = task_of(options, setup)
-    if options.file is None and options.output is None and sys.stdin.isatty():
+    if at_prompt(options):
         from s2s_lightning.generating.prompt import converse
+        from s2s_lightning.generating.requests import Request
 
-        converse(task.answer)
+        converse(lambda line: task.answer(Request(line, options.prefix)))
         return
     if options.output is None:
         with crew_of(options, setup, task) as crew:
@@ -243,6 +252,8 @@ def task_of(options: argparse.Namespace, setup: "Setup") -> "Task":
     from s2s_lightning.generating.task import Manner, Task
 
     session = Session(setup)
+    if session.model.quantized is not None:
+        print(session.model.quantized, file=sys.stderr)
     fields = Fields(session.num_outputs > 1, options.scores, options.token_scores, options.alignments)
     pictures = None
     if options.attention is not None:

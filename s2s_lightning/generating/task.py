@@ -96,9 +96,9 @@ class Task:
                 self.manner.pictures.add(index, answers)
         return "".join(self.manner.format(i, *row) for i, row in enumerate(rows, first)).encode()
 
-    def answer(self, line: str) -> str:
-        """To a line that was typed."""
-        (rows,) = answered_windows([Request(line)], Alone(self.session), self.cutter, self.session.plan, size=1)
+    def answer(self, request: Request) -> str:
+        """The lines for a request alone."""
+        (rows,) = answered_windows([request], Alone(self.session), self.cutter, self.session.plan, size=1)
         return self.lines(0, rows).decode()
 
     def _say(self) -> None:

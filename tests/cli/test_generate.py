@@ -232,6 +232,7 @@ def test_smaller_numbers_generate_too(trained: Run, text: Path, model: Trained) 
         for row, right in zip(rows, exact, strict=True):
             said, expected = row["outputs"][0], right["outputs"][0]  # type: ignore[index]
             assert said["token_log_probs"][:3] == pytest.approx(expected["token_log_probs"][:3], abs=0.1)
+    assert "weights; embeddings," in done("generate", trained.last, text, *numbers, "--device", "cpu").err
 
 
 def test_what_is_typed_at_a_terminal_is_answered_at_once(
@@ -252,7 +253,8 @@ def test_what_is_typed_at_a_terminal_is_answered_at_once(
     monkeypatch.setenv("S2S_LIGHTNING_CACHE", str(tmp_path))
     monkeypatch.setattr("builtins.input", read)
     monkeypatch.setattr(sys, "stdin", Terminal())
-    assert output(trained) == model.generate(["1 2", "3"])
+    assert output(trained, "--prefix", "5") == model.generate(["1 2", "3"], prefixes=["5", "5"])
+    assert "at a prompt there are no files" in refused(trained, "--attention", tmp_path)
 
 
 def test_the_help_needs_nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
