@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from s2s_lightning import PAD, UNK
 from s2s_lightning.architecture import tree_map
 from s2s_lightning.batch import Batch
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.errors import UserError
+from s2s_lightning.forcing import force
 from s2s_lightning.module import Seq2SeqModule
 
 
@@ -52,7 +52,7 @@ def score(module: Seq2SeqModule, data: Seq2SeqData, sources: Sequence[str], targ
     found: dict[int, Scored] = {}
     for batch in data.encode_pairs(sources, targets):
         on_device: Batch = tree_map(lambda x: x.to(module.device), batch)
-        log_probs = target_log_probs(module, on_device).tolist()
+        log_probs = force(module.model, on_device).log_probs.tolist()
         lengths = (batch.tgt_out != PAD).sum(1).tolist()
         for row, ids, values, length in zip(
             batch.rows.tolist(), batch.tgt_out.tolist(), log_probs, lengths, strict=True
@@ -60,12 +60,6 @@ def score(module: Seq2SeqModule, data: Seq2SeqData, sources: Sequence[str], targ
             tokens = data.tgt_tokens(ids[:length], sources[row])
             found[row] = Scored(tokens, values[:length], ids.count(UNK))
     return [found[row] for row in range(len(sources))]
-
-
-def target_log_probs(module: Seq2SeqModule, batch: Batch) -> Tensor:
-    """(B, T) of each token of the target; what stands at padding means nothing."""
-    pieces = (log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1) for log_probs, target in module.force(batch))
-    return torch.cat(list(pieces), 1)
 
 
 @dataclass

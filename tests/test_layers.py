@@ -17,6 +17,8 @@ ALLOWED: dict[str, set[str]] = {
     "comparison": {"comparison", "metrics", "suggest", "data"},
     "architecture": {"nn", "loss", "batch"},
     "decoding": {"decoding", "architecture"},
+    "forcing": {"batch", "decoding"},
+    "numerics": {"architecture", "loss"},
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
     "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules"},
     "families": {"families", "architecture", "loss", "nn", "module"},

@@ -3,17 +3,18 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from s2s_lightning import PROGRAM
 from s2s_lightning.commands.arguments import Arguments
-from s2s_lightning.commands.generate import WINDOW, device, sink, source
+from s2s_lightning.commands.generate import WINDOW, device, source
 from s2s_lightning.errors import UserError, check_at_least
 
 if TYPE_CHECKING:
-    from s2s_lightning.checkpoint import Trained
     from s2s_lightning.scoring import Scored, Total
+    from s2s_lightning.trained import Trained
 
 Pair = tuple[str, str]
 
@@ -77,6 +78,20 @@ def scores(model: "Trained", pairs: Iterable[Pair], total: "Total") -> Iterator[
                 total.add(target, scored)
                 yield scored
             bar.update(len(window))
+
+
+@contextmanager
+def sink(path: str | None) -> Iterator[BinaryIO]:
+    """A file for bytes, or stdout."""
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        file = open(path, "wb")  # noqa: SIM115  closed below; only opening it is the user's affair
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    with file:
+        yield file
 
 
 def as_row(scored: "Scored") -> bytes:

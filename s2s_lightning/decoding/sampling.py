@@ -39,7 +39,7 @@ class Sampling(Ruled):
         check_at_least(1, num_samples=num_samples)
         check_temperature(temperature)
         self.temperature = temperature
-        self.num_samples = num_samples
+        self.num_samples = self.num_outputs = num_samples
         self.seed = seed
 
     @torch.no_grad()
