@@ -55,7 +55,7 @@ class DiverseBeam(Beam):
         super().__init__(width, n_best=min(n_best, width), **settings)
         self.num_groups = num_groups
         self.diversity_strength = diversity_strength
-        self.in_all = n_best
+        self.num_returned = n_best
 
     def __call__(
         self,
@@ -70,7 +70,7 @@ class DiverseBeam(Beam):
         source = (self._of_groups(src), self._of_groups(src_padding), copy)
         found = super().__call__(_ReadOnce(model, self.num_groups), *source, Demands(prefix))
         groups = [found[start : start + self.num_groups] for start in range(0, len(found), self.num_groups)]
-        return [_distinct(beams)[: self.in_all] for beams in groups]
+        return [_distinct(beams)[: self.num_returned] for beams in groups]
 
     def _of_groups(self, x: Tensor) -> Tensor:
         """(B, ...) -> (R, ...)."""

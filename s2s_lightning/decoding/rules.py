@@ -47,15 +47,13 @@ class Rules(NamedTuple):
     prefix: Tensor
 
     def may_end(self, length: int, best_word: Tensor) -> Tensor:
-        """(R, ...) True where the next token may be EOS, after ``length`` tokens with BOS.
+        """(R, ...) True where the next token may be EOS, after ``length`` tokens with BOS; its score is -inf within a prefix.
 
         Args:
             length: t.
             best_word: (R, ...) the ruled score of the best other token; where it is -inf the rules leave nothing else.
         """
         may = length >= self.limits.shortest
-        if length <= self.prefix.shape[1]:
-            may = may & (self.prefix[:, length - 1] == PAD)
         return may.view(-1, *[1] * (best_word.ndim - 1)) | (best_word == -torch.inf)
 
     def at_limit(self, length: int) -> Tensor:

@@ -63,7 +63,8 @@ def by_typicality(scores: Tensor) -> Tensor:
     """Tokens in the order of | -log p - H |, H the entropy: (R, V) -> (R, V)."""
     log_p = scores.double().log_softmax(-1)
     entropy = torch.special.entr(log_p.exp()).sum(-1, keepdim=True)
-    return (log_p + entropy).abs().argsort(-1)
+    order: Tensor = (log_p + entropy).abs().argsort(-1)
+    return order
 
 
 EVERYTHING = Truncation()

@@ -1,5 +1,6 @@
 """Searches under rules in plain Python: one sentence, one hypothesis after the other."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -69,7 +70,8 @@ def options(model: Any, src: Sequence[int], found: Found, book: Book) -> list[Fo
     if len(said) < len(book.prefix):
         token = book.prefix[len(said)]
         return [found.then(token, row[token], row[token])]
-    words = [token for token in range(EOS + 1, len(row)) if not breaks((*said, token), book)]
+    possible = [token for token in range(EOS + 1, len(row)) if row[token] > -math.inf]
+    words = [token for token in possible if not breaks((*said, token), book)]
     going = [found.then(w, row[w], row[w] * (book.penalty if w in said else 1.0)) for w in words]
     may_end = len(said) + 1 >= book.shortest or not words
     return [*going, found.then(EOS, row[EOS], row[EOS])] if may_end else going

@@ -57,14 +57,14 @@ def test_a_beam_as_wide_as_the_search_space_finds_the_best_with_coverage(
 
 @each
 @strengths
+@pytest.mark.parametrize(("width", "n_best"), [(1, 1), (3, 1), (3, 3)])
 def test_stopping_early_changes_nothing_with_coverage(
-    penalty: LengthPenalty, divisor: Callable[[int], float], beta: float
+    penalty: LengthPenalty, divisor: Callable[[int], float], beta: float, width: int, n_best: int
 ) -> None:
-    rows = sources(6, seed=3)
-    limits = {"max_length": 5, "max_length_ratio": 9}
-    beam = Beam(3, n_best=2, length_penalty=penalty, coverage_penalty=beta, **limits)
+    rows, limits = sources(10), {"max_length": 5, "max_length_ratio": 9}
+    beam = Beam(width, n_best=n_best, length_penalty=penalty, coverage_penalty=beta, **limits)
     for row, found in zip(rows, beam(MODEL, *padded(rows)), strict=True):
-        assert_same(found, slow.best(slow.beam(MODEL, row, Book(), 3), scored(row, divisor, beta))[:2])
+        assert_same(found, slow.best(slow.beam(MODEL, row, Book(), width), scored(row, divisor, beta))[:n_best])
 
 
 def test_coverage_changes_what_is_found() -> None:

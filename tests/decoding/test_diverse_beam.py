@@ -25,15 +25,17 @@ def distinct(groups: list[list[Found]], width: int) -> list[Found]:
     return list({found.emitted: found for group in best for found in group}.values())
 
 
-@pytest.mark.parametrize(("count", "width"), [(1, 3), (2, 2), (3, 1), (4, 5)])
+@pytest.mark.parametrize(("count", "width", "ngram"), [(1, 3, 3), (2, 2, 3), (3, 1, 2), (4, 5, 3), (3, 3, 1)])
 @pytest.mark.parametrize("strength", [0.0, 0.5, 3.0])
 @pytest.mark.parametrize("eos_bias", [0.0, 2.0])
-def test_groups_are_those_of_the_slow_search(count: int, width: int, strength: float, eos_bias: float) -> None:
+def test_groups_are_those_of_the_slow_search(
+    count: int, width: int, ngram: int, strength: float, eos_bias: float
+) -> None:
     model, rows, size = Table(4, eos_bias=eos_bias), sources(4), count * width
-    settings = {"num_groups": count, "n_best": size, "length_penalty": Average(), "no_repeat_ngram": 3}
+    settings = {"num_groups": count, "n_best": size, "length_penalty": Average(), "no_repeat_ngram": ngram}
     search = DiverseBeam(size, diversity_strength=strength, **settings, **LIMITS)  # type: ignore[arg-type]
     for row, found in zip(rows, search(model, *padded(rows)), strict=True):
-        groups = slow.diverse_beam(model, row, Book(ngram=3), (count, width, strength))
+        groups = slow.diverse_beam(model, row, Book(ngram=ngram), (count, width, strength))
         assert_same(found, slow.best(distinct(groups, width), average))
 
 
@@ -73,6 +75,16 @@ def test_prefixes_are_forced_in_each_group() -> None:
         words = tuple(prefix[prefix > 0].tolist())
         groups = slow.diverse_beam(MODEL, row, Book(prefix=words), (2, 2, 0.5))
         best = [found for group in groups for found in sorted(group, key=lambda f: -f.total)[:2]]
+        assert_same(found, slow.best(list({f.emitted: f for f in best}.values())))
+
+
+def test_a_group_that_has_come_to_an_end_steers_no_other() -> None:
+    model, rows = Table(2), sources(8)
+    model.log_probs[::3, 3:] = -torch.inf  # nothing but EOS may follow
+    search = DiverseBeam(4, num_groups=4, n_best=4, diversity_strength=2.0, **LIMITS)
+    for row, found in zip(rows, search(model, *padded(rows)), strict=True):
+        groups = slow.diverse_beam(model, row, Book(), (4, 1, 2.0))
+        best = [max(group, key=lambda f: f.total) for group in groups if group]
         assert_same(found, slow.best(list({f.emitted: f for f in best}.values())))
 
 
