@@ -47,7 +47,9 @@ class Rules(NamedTuple):
     prefix: Tensor
 
     def may_end(self, length: int, best_word: Tensor) -> Tensor:
-        """(R, ...) True where the next token may be EOS, after ``length`` tokens with BOS; its score is -inf within a prefix.
+        """(R, ...) True where the next token may be EOS, after ``length`` tokens with BOS.
+
+        Within a prefix it need not be asked: the score of EOS is -inf there.
 
         Args:
             length: t.
