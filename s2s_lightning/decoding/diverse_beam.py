@@ -78,8 +78,8 @@ class DiverseBeam(Beam):
 
     def _expand(self, sentences: Sentences, scores: Scores) -> Going:
         """Group after group, all sentences at once."""
-        total = sentences.total.unflatten(0, (-1, self.num_groups))  # (B, G, W)
-        ruled = scores.ruled.unflatten(0, (-1, self.num_groups))  # (B, G, W, V)
+        total = sentences.total.view(-1, self.num_groups, sentences.total.shape[1])  # (B, G, W)
+        ruled = scores.ruled.view(-1, self.num_groups, *scores.ruled.shape[1:])  # (B, G, W, V)
         said = torch.zeros_like(ruled[:, 0, 0])  # (B, V)
         groups = []
         for group in range(self.num_groups):
@@ -92,7 +92,7 @@ class DiverseBeam(Beam):
 
     def _over(self, sentences: Sentences) -> Tensor:
         """(R,) The groups of a sentence leave together: those before steer those after them."""
-        return self._of_groups(super()._over(sentences).unflatten(0, (-1, self.num_groups)).all(1))
+        return self._of_groups(super()._over(sentences).view(-1, self.num_groups).all(1))
 
 
 class _ReadOnce:
