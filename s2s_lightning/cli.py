@@ -16,7 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info
 
-import s2s_lightning.families  # noqa: F401  a class has a short name once it is imported
+import s2s_lightning.families  # a class has a short name once it is imported
+import s2s_lightning.utilities  # noqa: F401
 from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast

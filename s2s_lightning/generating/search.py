@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import s2s_lightning.utilities  # noqa: F401  a class has a short name once it is imported
 from s2s_lightning import PROGRAM
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.parser import Parser
