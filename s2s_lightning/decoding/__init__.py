@@ -1,23 +1,32 @@
 """Search: pure torch, knows the contract alone."""
 
-from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Tools
+from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Phrase, Tools
 from s2s_lightning.decoding.beam import Beam
+from s2s_lightning.decoding.constrained_beam import ConstrainedBeam
+from s2s_lightning.decoding.ensemble import Ensemble
 from s2s_lightning.decoding.greedy import Greedy
 from s2s_lightning.decoding.length_penalty import GNMT, Average, LengthPenalty, NoPenalty, Power
+from s2s_lightning.decoding.phrases import phrases_of
 from s2s_lightning.decoding.sampling import Sampling
+from s2s_lightning.decoding.shallow_fusion import ShallowFusion
 
 __all__ = [
     "GNMT",
     "Average",
     "Beam",
+    "ConstrainedBeam",
     "Decoding",
     "Demands",
+    "Ensemble",
     "Greedy",
     "Hypothesis",
     "LengthPenalty",
     "Network",
     "NoPenalty",
+    "Phrase",
     "Power",
     "Sampling",
+    "ShallowFusion",
     "Tools",
+    "phrases_of",
 ]

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.architecture import State, Step
-from s2s_lightning.decoding import GNMT, Average, Hypothesis, LengthPenalty, NoPenalty, Power
+from s2s_lightning.decoding import GNMT, Average, Hypothesis, LengthPenalty, NoPenalty, Power, Tools
 
 VOCAB = 6
 WORDS = range(EOS + 1, VOCAB)
@@ -125,3 +127,9 @@ def assert_same(found: Sequence[Hypothesis], expected: Sequence[Hypothesis], tol
     for column in ("log_prob", "score"):
         values = [[getattr(h, column) for h in hypotheses] for hypotheses in (found, expected)]
         torch.testing.assert_close(*map(torch.tensor, values), rtol=0, atol=tolerance)
+
+
+def tools(**given: Callable[..., Any]) -> Tools:
+    """Those that a test needs."""
+    missing = {name: partial(pytest.fail, f"{name} is not to be used") for name in Tools._fields}
+    return Tools(**{**missing, **given})
