@@ -125,7 +125,7 @@ class Members(NamedTuple):
         for width, name in zip(widths, self.names, strict=True):
             if width != widths[0]:
                 raise UserError(
-                    f"{self.names[0]} predicts {widths[0]} ids and {name} {width}, words to copy included: {ALL_OR_NONE}"
+                    f"{self.names[0]} predicts {widths[0]} ids and {name} {width}, copied words included: {ALL_OR_NONE}"
                 )
 
 

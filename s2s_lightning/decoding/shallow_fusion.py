@@ -19,8 +19,8 @@ class ShallowFusion(Decoding):
     """Shallow fusion with a language model (Gulcehre et al., 2015, arXiv:1503.03535).
 
     Each token is ranked by log p(y_t | y_<t, x) + weight * log p_LM(y_t | y_<t), EOS included. So ``score`` is what the
-    search makes of log_prob + weight * log p_LM(y), while ``log_prob`` stays the model's own. A word that is copied from
-    the source is UNK to the language model.
+    search makes of log_prob + weight * log p_LM(y), while ``log_prob`` stays the model's own. A word that is copied
+    from the source is UNK to the language model.
 
     The language model is any network of this framework with the model's target vocabulary; it reads an empty source, as
     ``configs/lm.yaml`` trains it. It goes to the device of the batch.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.architecture import State, Step
-from s2s_lightning.decoding import GNMT, Average, Hypothesis, LengthPenalty, NoPenalty, Power, Tools
+from s2s_lightning.decoding import GNMT, Average, Hypothesis, LengthPenalty, Network, NoPenalty, Power, Tools
 
 VOCAB = 6
 WORDS = range(EOS + 1, VOCAB)
@@ -71,7 +71,7 @@ def padded(rows: Sequence[Sequence[int]], extra: int = 0) -> tuple[Tensor, Tenso
     return src, src == PAD
 
 
-def forced(model: Table, src: Sequence[int], emitted: Sequence[int]) -> list[float]:
+def forced(model: Network, src: Sequence[int], emitted: Sequence[int]) -> list[float]:
     """The log-probability of each emitted token after those before it."""
     with torch.no_grad():
         state, terms = model.start(*padded([src])), []
@@ -83,7 +83,7 @@ def forced(model: Table, src: Sequence[int], emitted: Sequence[int]) -> list[flo
 
 
 def ranked(
-    model: Table, src: Sequence[int], outputs: Iterator[tuple[int, ...]], divisor: Callable[[int], float]
+    model: Network, src: Sequence[int], outputs: Iterator[tuple[int, ...]], divisor: Callable[[int], float]
 ) -> list[Hypothesis]:
     """Outputs (with EOS if they end) as hypotheses, best first."""
     found = []

@@ -175,7 +175,7 @@ def test_texts_become_phrases_and_what_the_vocabulary_cannot_say_is_named() -> N
 
 @pytest.mark.parametrize("name", ASKED)
 def test_what_is_missing_and_wanted_is_what_a_slow_search_finds(name: str) -> None:
-    """On every output of four words: complete if and only if it contains all; a wanted token never leaves more to do."""
+    """On every output of four words: it is complete if it contains all, and a wanted token never leaves more to do."""
     outputs = [list(y) for y in all_outputs(0, 4) if EOS not in y]
     phrases = Phrases.of([ASKED[name]], torch.device("cpu"))
     nowhere = torch.zeros(1, len(outputs), dtype=torch.long)
