@@ -124,6 +124,10 @@ class CheckpointFile(str):
             raise ValueError("not the name of a checkpoint, which ends in .ckpt")
         return cls(value)
 
+    def __fspath__(self) -> str:
+        """A path to jsonargparse, which would else read the file as YAML."""
+        return str(self)
+
 
 class FromCheckpoint(Tokenizer):
     """The tokenizer of one side of a checkpoint.
