@@ -16,11 +16,10 @@ from s2s_lightning.decoding.top_k import top_k
 class ConstrainedBeam(Beam):
     """Beam search whose outputs contain given phrases, with dynamic beam allocation.
 
-    Hypotheses that lack as many tokens of their phrases form a bank. Beside the ``beam_size`` best continuations of
-    each hypothesis, each next token of a phrase that it lacks is a candidate, and the beam takes the best of each bank
-    in turn, those that lack least first (Post & Vilar, 2018, arXiv:1804.06609, whose banks are those of equally many
-    met tokens and get equal shares of the beam). A beam narrower than the banks hurries through the phrases: take one
-    wider than their tokens.
+    Beside the ``beam_size`` best continuations of each hypothesis, each next token of a phrase that it lacks is a
+    candidate. Candidates that lack equally many tokens form a bank, and the beam takes the best of each bank in turn,
+    those that lack least first (Post & Vilar, 2018, arXiv:1804.06609, who form banks of what has been met). A beam
+    narrower than the banks hurries through the phrases: take one wider than their tokens.
 
     A phrase asked for twice is contained twice; phrases may overlap. An output ends, by EOS, only when it contains all.
     At its maximum length what lacks something is returned if nothing that contains all was found, with ``finished``

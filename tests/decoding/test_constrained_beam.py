@@ -201,3 +201,12 @@ def test_the_beam_takes_the_best_of_each_bank_in_turn() -> None:
     chosen = [set(allocate(total, missing, size)[0].tolist()) for size in range(1, 8)]
     assert chosen == [{4}, {4, 6}, {4, 6, 0}, {4, 6, 0, 3}, {4, 6, 0, 3, 1}, {4, 6, 0, 3, 1, 2}, set(range(7))]
     assert allocate(total, missing, 4)[0].tolist() == [0, 6, 4, 3]
+
+
+@pytest.mark.parametrize("worst", [torch.nan, -torch.inf])
+@pytest.mark.parametrize("columns", [slice(None), slice(EOS, EOS + 1), slice(EOS + 1, None)])
+def test_a_diverged_network_still_gives_each_sentence_a_hypothesis(worst: float, columns: slice) -> None:
+    model = Table()
+    model.log_probs[::3, columns] = worst
+    found = run(ConstrainedBeam(4, n_best=4, max_length=5), model, sources(3), [[[[4, 5]]], [], [[[3]], [[3]]]])
+    assert [len(hypotheses) >= 1 for hypotheses in found] == [True] * 3
