@@ -25,7 +25,7 @@ from s2s_lightning.families.modern import ModernDecoder, ModernEncoder
 from s2s_lightning.families.transformer import TransformerDecoder, TransformerEncoder
 
 if TYPE_CHECKING:
-    from s2s_lightning.checkpoint import Trained
+    from s2s_lightning.trained import Trained
 
 INSTEAD = "export it with --format safetensors, or run it with generate"
 

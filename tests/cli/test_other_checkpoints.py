@@ -61,7 +61,7 @@ def test_a_checkpoint_stands_for_its_tokenizers_and_for_the_targets_where_there_
 def test_generate_searches_with_a_language_model(separate: Run, language_model: Run, tmp_path: Path) -> None:
     (tmp_path / "in").write_text("".join(f"{text}\n" for text in TEXTS))
     options = ["--decoding", "ShallowFusion", "--decoding.checkpoint", language_model.last, "--decoding.weight", 0.3]
-    done("generate", separate.last, tmp_path / "in", "-o", tmp_path / "out", *options)
+    done("generate", separate.last, tmp_path / "in", "-o", tmp_path / "out", "--blank", "model", *options)
     model = s2s_lightning.load(separate.last)
     fused = ShallowFusion(str(language_model.last), weight=0.3)
     assert (tmp_path / "out").read_text().split("\n")[:-1] == model.generate(TEXTS, fused)
