@@ -156,7 +156,6 @@ GENERATE = {
     "LAST CONFIG --device cdua": "--device=cdua is not to be had",
     "LAST CONFIG --decoding Beam --decoding.beamsize 3": "did you mean --decoding.beam_size?",
     "LAST CONFIG -o /missing/folder/x": "/missing/folder/x cannot be written",
-    "LAST CONFIG --decoding Beam --decoding.n_best 3": "n_best=3: generate prints the best output alone",
     "CONFIG": "is no checkpoint",
 }
 

@@ -194,7 +194,7 @@ def test_a_file_beside_the_input_has_a_line_for_each(trained: Run, text: Path, t
         (["--alignments", "--head", 5], "--head=5: the decoder has 2"),
         (["--window", 0], "--window=0: it must be 1 or more"),
         (["--n_bst", 2], "did you mean --n_best?"),
-        (["--n_best", 2], "but of Beam: add --decoding Beam before it"),
+        (["--n_best", 2], "but of Beam and ConstrainedBeam and DiverseBeam and MBR: add --decoding Beam before it"),
         (["--quantize", "int8", "--dtype", "bfloat16"], "exclude each other"),
     ],
 )

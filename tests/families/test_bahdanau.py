@@ -77,6 +77,6 @@ def test_bfloat16_autocast_trains() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         state = model.start(*source())
         for piece in target().split([1, 5], 1):
-            log_probs, state, _ = model.step(piece, state)
+            log_probs, state, *_ = model.step(piece, state)
     log_probs.sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
