@@ -54,12 +54,26 @@ class State(NamedTuple):
     """What a decoder needs to go on. A call never changes the state it was given, so a state can be branched.
 
     Attributes:
-        context: fixed from ``start`` on: projected keys and values, masks.
+        context: fixed from ``start`` on: projected keys and values, masks; what may be read by several hypotheses of a
+            sentence at once stands in ``OfSentence``.
         carry: replaced by each call: hidden states, key/value cache, last inputs, position as a (B,) tensor.
     """
 
     context: Tree
     carry: Tree
+
+
+class OfSentence(NamedTuple):
+    """A part of a context with one row a sentence, also where each sentence has several rows of carry, its hypotheses.
+
+    Who reads it takes the rows of carry of one sentence, which stand in sequence, for positions of one target:
+    (B*K, T, D) is viewed as (B, K*T, D), and keys are read once a sentence and not once a hypothesis.
+
+    Attributes:
+        parts: the tree.
+    """
+
+    parts: Tree
 
 
 class DecoderOutput(NamedTuple):
@@ -326,15 +340,20 @@ def assemble(
     return Seq2Seq(src, encoder, tgt, decoder, readout(own if tie_embeddings == "none" else tgt.weight))
 
 
-def tree_map(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """Apply to each tensor of a nested state; None stays None."""
+Change = Callable[[Tensor], Tensor]
+
+
+def tree_map(change: Change, tree: Tree, of_sentence: Change | None = None) -> Tree:
+    """Change each tensor of a nested state, those of a sentence by a function of their own; None stays None."""
     if tree is None:
         return None
     if isinstance(tree, Tensor):
-        return function(tree)
+        return change(tree)
     if isinstance(tree, dict):
-        return {key: tree_map(function, value) for key, value in tree.items()}
-    parts = [tree_map(function, part) for part in tree]
+        return {key: tree_map(change, value, of_sentence) for key, value in tree.items()}
+    if isinstance(tree, OfSentence) and of_sentence is not None:
+        change = of_sentence
+    parts = [tree_map(change, part, of_sentence) for part in tree]
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
 
 
@@ -346,6 +365,12 @@ def repeat(state: State, k: int) -> State:
 def select(state: State, index: Tensor) -> State:
     """Keep the rows ``index``, context included: sentences leave the batch."""
     return State(*(tree_map(lambda x: x.index_select(0, index), part) for part in state))
+
+
+def branch(state: State, index: Tensor, sentences: Tensor) -> State:
+    """Go on with the rows ``index`` of the carry, equally many in sequence for each of the ``sentences``."""
+    of_sentence = partial(torch.index_select, dim=0, index=sentences)
+    return State(*(tree_map(lambda x: x.index_select(0, index), part, of_sentence) for part in state))
 
 
 def reorder(state: State, index: Tensor) -> State:

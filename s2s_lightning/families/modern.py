@@ -13,6 +13,7 @@ from s2s_lightning.architecture import (
     Encoder,
     Memory,
     MemoryShape,
+    OfSentence,
     State,
     Tie,
     assemble,
@@ -202,8 +203,7 @@ class ModernDecoderLayer(nn.Module):
         past = past.append(self.self_attention.keys_values(z, rotation))
         z = self.self_attention.read_back(self.self_attention.queries(z, rotation), past)
         y = self.self_attention_residual.leave(y, z)
-        q = self.cross_attention.queries(self.cross_attention_residual.enter(y))
-        z, weights = self.cross_attention(q, [source.kv], source.bias, need_weights)
+        z, weights = self.cross_attention.read(self.cross_attention_residual.enter(y), *source, need_weights)
         y = self.cross_attention_residual.leave(y, z)
         z = self.feed_forward(self.feed_forward_residual.enter(y))
         return self.feed_forward_residual.leave(y, z), past, weights
@@ -212,7 +212,7 @@ class ModernDecoderLayer(nn.Module):
 class ModernDecoder(Decoder):
     """A stack of layers, as wide as the embeddings, that ends in a norm.
 
-    Context: a ``Source`` for each layer. Carry: a ``KeyValue`` for each layer, as long as the target so far, which is
+    Context: a ``Source`` for each layer, of a sentence. Carry: a ``KeyValue`` for each layer, as long as the target so far, which is
     also the position; both hold the heads of keys and values alone.
 
     Args:
@@ -242,7 +242,8 @@ class ModernDecoder(Decoder):
     def start(self, memory: Memory) -> State:
         bias = padding_bias(memory.padding, memory.states.dtype)
         kvs = [layer.cross_attention.project(memory.states, memory.values) for layer in self.layers]
-        return State([Source(kv, bias) for kv in kvs], [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in kvs])
+        context = OfSentence([Source(kv, bias) for kv in kvs])
+        return State(context, [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in kvs])
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         done = state.carry[0].keys.shape[2]
@@ -250,7 +251,7 @@ class ModernDecoder(Decoder):
         rotation = self.positions.rotation(y, position)
         y = self.dropout(self.positions(y, position))
         carry, attention = [], []
-        for layer, source, past in zip(self.layers, state.context, state.carry, strict=True):
+        for layer, source, past in zip(self.layers, state.context.parts, state.carry, strict=True):
             y, past, weights = layer(y, past, source, rotation, need_weights)
             carry.append(past)
             attention.append(weights)

@@ -13,6 +13,7 @@ from s2s_lightning.architecture import (
     Encoder,
     Memory,
     MemoryShape,
+    OfSentence,
     State,
     Tie,
     assemble,
@@ -140,9 +141,9 @@ class Source(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What is fixed for a whole target: the sources that the layers read, and what ``LayerDrop`` drew for each."""
+    """What is fixed for a whole target: the ``Source`` that each layer reads, and what ``LayerDrop`` drew for it."""
 
-    sources: list[Source]
+    sources: OfSentence
     passing: list[Tensor | None]
 
 
@@ -210,7 +211,7 @@ class TransformerDecoder(Decoder):
     def start(self, memory: Memory) -> State:
         bias = padding_bias(memory.padding, memory.states.dtype)
         kvs = [layer.cross_attention.project(memory.states, memory.values) for layer in self.layers]
-        context = Context([Source(kv, bias) for kv in kvs], self.layer_drop(memory.states))
+        context = Context(OfSentence([Source(kv, bias) for kv in kvs]), self.layer_drop(memory.states))
         return State(context, [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in kvs])
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
@@ -219,7 +220,8 @@ class TransformerDecoder(Decoder):
         rotation = self.positions.rotation(y, position)
         y = self.dropout(self.positions(y, position))
         carry, attention = [], []
-        for layer, source, passing, past in zip(self.layers, *state.context, state.carry, strict=True):
+        sources, passings = state.context
+        for layer, source, passing, past in zip(self.layers, sources.parts, passings, state.carry, strict=True):
             z, past, weights = layer(y, past, source, rotation, need_weights)
             y = pass_through(passing, z, y)
             carry.append(past)

@@ -14,6 +14,7 @@ from s2s_lightning.architecture import (
     Encoder,
     Memory,
     MemoryShape,
+    OfSentence,
     State,
     Tie,
     assemble,
@@ -74,7 +75,7 @@ class UniversalEncoder(Encoder):
 class UniversalContext(NamedTuple):
     """What is fixed for a whole target: the source, the same at each step, and what ``LayerDrop`` drew for each."""
 
-    source: Source
+    source: OfSentence
     passing: list[Tensor | None]
 
 
@@ -116,7 +117,7 @@ class UniversalDecoder(Decoder):
 
     def start(self, memory: Memory) -> State:
         kv = self.layer.cross_attention.project(memory.states, memory.values)
-        source = Source(kv, padding_bias(memory.padding, memory.states.dtype))
+        source = OfSentence(Source(kv, padding_bias(memory.padding, memory.states.dtype)))
         nothing = KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0])
         return State(UniversalContext(source, self.layer_drop(memory.states)), [nothing] * self.num_steps)
 
@@ -129,7 +130,7 @@ class UniversalDecoder(Decoder):
         carry, attention = [], []
         for signal, passing, past in zip(step_signals(y, self.num_steps), context.passing, state.carry, strict=True):
             signalled = self.positions(y, position) + signal
-            z, past, weights = self.layer(signalled, past, context.source, rotation, need_weights)
+            z, past, weights = self.layer(signalled, past, context.source.parts, rotation, need_weights)
             y = pass_through(passing, z, y)
             carry.append(past)
             attention.append(weights)

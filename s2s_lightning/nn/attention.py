@@ -19,6 +19,9 @@ MASKED = -3e4
 """Added to a score, leaves a weight of exactly 0, unless scores themselves are as large. Finite, so that a fully masked
 row is no NaN; half types hold it."""
 
+FEW = 8
+"""Queries of a row below which explicit products are faster: a beam, say."""
+
 
 class KeyValue(NamedTuple):
     """Projected keys and values (B, H, S, d)."""
@@ -42,6 +45,17 @@ def causal_bias(queries: int, keys: int, like: Tensor) -> Tensor:
     """What hides later keys from each of the last ``queries`` of ``keys`` positions: (queries, keys)."""
     bias = torch.full((queries, keys), MASKED, dtype=like.dtype, device=like.device)
     return bias.triu_(keys - queries + 1)
+
+
+def fold(x: Tensor, kv: KeyValue) -> Tensor:
+    """The K targets of each source as one: x (B*K, T, D) -> (B, K*T, D) for keys of B sources."""
+    return x.view(len(kv.keys), -1, x.shape[-1])
+
+
+def unfold(weights: Tensor, x: Tensor) -> Tensor:
+    """Weights (B, H, K*T, S) of folded targets x (B*K, T, D) -> (B*K, H, T, S)."""
+    rows, length, _ = x.shape
+    return weights.unflatten(2, (-1, length)).transpose(1, 2).reshape(rows, -1, length, weights.shape[-1])
 
 
 def explicit_attention(
@@ -86,7 +100,7 @@ class _Attention(nn.Module):
         return y
 
     def _explicit_is_faster(self, q: Tensor) -> bool:
-        return q.shape[2] == 1 or (self.training and self.dropout.p > 0)
+        return q.shape[2] < FEW or (self.training and self.dropout.p > 0)
 
     def _attend(self, q: Tensor, kv: KeyValue, bias: Tensor | None) -> Tensor:
         if self._explicit_is_faster(q):
@@ -134,6 +148,8 @@ class CausalSelfAttention(_JointProjection):
 class CrossAttention(_Attention):
     """Each target position reads the source, whose keys and values are projected once.
 
+    Several targets of a source, in sequence, are read as one: see ``fold``.
+
     Args:
         d_model: D of input and output, a multiple of num_heads.
         d_memory: D' of the encoder's states.
@@ -156,9 +172,9 @@ class CrossAttention(_Attention):
     def forward(
         self, x: Tensor, kv: KeyValue, bias: Tensor, need_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Of x (B, T, D): (B, T, D) and, if asked for, the weights (B, H, T, S) before dropout."""
-        q = self._split(self.query(x))
+        """Of x (B*K, T, D): (B*K, T, D) and, if asked for, the weights (B*K, H, T, S) before dropout."""
+        q = self._split(self.query(fold(x, kv)))
         if not need_weights:
-            return self._merge(self._attend(q, kv, bias)), None
+            return self._merge(self._attend(q, kv, bias)).view_as(x), None
         mean, weights = explicit_attention(q, kv, bias, self.dropout)
-        return self._merge(mean), weights
+        return self._merge(mean).view_as(x), unfold(weights, x)
