@@ -128,7 +128,8 @@ class DecoderBlock(nn.Module):
 class BlockDecoder(Decoder):
     """A stack of blocks, as wide as the embeddings.
 
-    Context: a ``Source`` for each layer, of a sentence. Carry: a state (B, D) for each layer, zeros at first, however long the target.
+    Context: a ``Source`` of a sentence for each layer. Carry: a state (B, D) for each layer, zeros at first, however
+    long the target.
 
     Args:
         d_embedding: D.

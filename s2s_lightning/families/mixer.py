@@ -125,7 +125,7 @@ class DecoderLayer(nn.Module):
 class MixerDecoder(Decoder):
     """A stack of layers, as wide as the embeddings.
 
-    Context: a ``Source`` for each layer, of a sentence. Carry: that of each layer's mixer, of constant size.
+    Context: a ``Source`` of a sentence for each layer. Carry: that of each layer's mixer, of constant size.
 
     Args:
         d_embedding: D.

@@ -212,8 +212,8 @@ class ModernDecoderLayer(nn.Module):
 class ModernDecoder(Decoder):
     """A stack of layers, as wide as the embeddings, that ends in a norm.
 
-    Context: a ``Source`` for each layer, of a sentence. Carry: a ``KeyValue`` for each layer, as long as the target so far, which is
-    also the position; both hold the heads of keys and values alone.
+    Context: a ``Source`` of a sentence for each layer. Carry: a ``KeyValue`` for each layer, as long as the target so
+    far, which is also the position; both hold the heads of keys and values alone.
 
     Args:
         d_embedding: D.
