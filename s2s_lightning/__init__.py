@@ -6,7 +6,8 @@ Nothing heavy is imported here, so that ``python -m s2s_lightning --help`` answe
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from s2s_lightning.checkpoint import Trained, load
+    from s2s_lightning.checkpoint import load
+    from s2s_lightning.trained import Trained
 
 __version__ = "0.1.0"
 PROGRAM = "python -m s2s_lightning"

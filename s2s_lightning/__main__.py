@@ -20,6 +20,10 @@ COMMANDS = {
     "predict": ("s2s_lightning.cli", "write a checkpoint's outputs for the test split"),
     "prepare": ("s2s_lightning.commands.prepare", "make the tokenizers and ids that fit needs, without training"),
     "generate": ("s2s_lightning.commands.generate", "text in, text out: one line for each line"),
+    "score": ("s2s_lightning.commands.score", "how probable a checkpoint finds given outputs"),
+    "average": ("s2s_lightning.commands.average", "one checkpoint of several, whose weights are their mean"),
+    "compare": ("s2s_lightning.commands.compare", "score outputs beside each other, with intervals and p-values"),
+    "export": ("s2s_lightning.commands.export", "a checkpoint for other programs: safetensors or CTranslate2"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
 

@@ -2,30 +2,32 @@
 
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pydoc import locate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Literal
 
 import jsonargparse
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Seq2Seq, tree_map
+from s2s_lightning import numerics
+from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY, Config
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
+from s2s_lightning.exporting.folder import read_folder
 from s2s_lightning.module import Seq2SeqModule
-
-if TYPE_CHECKING:
-    from s2s_lightning.decoding import Tools
+from s2s_lightning.trained import Trained
 
 VOCABULARY_SIZES = ("src_vocab_size", "tgt_vocab_size")
 """Arguments of a model that the tokenizers give."""
+
+AVERAGE_OF = "average_of"
+"""Key of a checkpoint -> what it is the average of, a mapping of path, step and epoch for each."""
 
 SETTLED = {
     "model": "the checkpoint's network is",
@@ -36,103 +38,76 @@ SETTLED = {
 """Key -> what a checkpoint settles by it, as the beginning of a sentence."""
 
 
-class Output(NamedTuple):
-    """One output for a text, as the search found it.
-
-    Attributes:
-        text: what it says.
-        log_prob: the model's own log-probability.
-        score: what the search ranked by.
-    """
-
-    text: str
-    log_prob: float
-    score: float
-
-
-class Trained:
-    """A trained model and its text layer: text in, text out.
-
-    Attributes:
-        module: the network, in eval mode.
-        data: the tokenizers.
-        config: of the run; its model alone if it was not one of the command line.
-    """
-
-    def __init__(self, module: Seq2SeqModule, data: Seq2SeqData, config: Config) -> None:
-        self.module = module.eval()
-        self.data = data
-        self.config = config
-
-    @cached_property
-    def tools(self) -> "Tools":
-        """What a search may need beyond ids."""
-        from s2s_lightning.tools import tools_of
-
-        return tools_of(self.data)
-
-    def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[str]:
-        """The best output for each text.
-
-        Args:
-            texts: one sequence each.
-            decoding: the search; that of the run by default.
-        """
-        return [best[0].text for best in self.search(texts, decoding)]
-
-    @torch.inference_mode()
-    def search(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[list[Output]]:
-        """All that the search returns for each text, best first; arguments as for ``generate``."""
-        decoding = decoding or self.module.decoding
-        decoding.attach(self.tools)
-        found: list[list[Output]] = [[] for _ in texts]
-        for batch in self.data.encode_sources(texts):
-            source = tree_map(lambda x: x.to(self.module.device), (batch.src, batch.src_padding, batch.src_copy))
-            for i, hypotheses in zip(batch.rows.tolist(), decoding(self.module.model, *source), strict=True):
-                words = self.data.decode([h.tokens for h in hypotheses], [texts[i]] * len(hypotheses))
-                found[i] = [Output(w, h.log_prob, h.score) for w, h in zip(words, hypotheses, strict=True)]
-        return found
-
-
-def load(path: str | Path, device: str | torch.device = "cpu", max_tokens: int = 4096) -> Trained:
+def load(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    max_tokens: int = 4096,
+    *,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    quantize: Literal["int8"] | None = None,
+) -> Trained:
     """A checkpoint, of the command line or of a Lightning Trainer with ``Seq2SeqData``, ready to generate.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint, or the folder that ``export`` made of it.
         device: where the network goes.
         max_tokens: source tokens of a batch, padding included.
+        dtype: what the network computes in; log-probabilities are float32 at least.
+        quantize: "int8" for 8-bit integer products of the linear layers, on the CPU; see ``numerics.quantize``.
 
     Raises:
-        UserError: the file is missing, or is no checkpoint of this package.
+        UserError: the file is missing, or is no checkpoint of this package; quantisation that cannot be.
     """
     checkpoint = read(path)
     module = build(checkpoint, path)
     config = stored_config(checkpoint)
     if "decoding" in config:
         module.decoding = instantiate(config["decoding"], Decoding)
-    parts = (part for part in checkpoint.values() if isinstance(part, dict) and "tokenizers" in part)
-    copy = any(part.get("copy") for part in parts)
+    copy = data_state(checkpoint).get("copy", False)
     data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
-    return Trained(module.to(device), data, config)
+    numerics.check(dtype, quantize, torch.device(device))
+    module = module.to(device, getattr(torch, dtype)).eval()
+    quantized = None if quantize is None else numerics.quantize(module.model)
+    return Trained(module, data, config, quantized)
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint on the CPU; nothing in it is run.
+    """The content of a checkpoint, or of what ``export`` made of one, on the CPU; nothing in it is run.
+
+    The tensors of a checkpoint are read when they are used.
 
     Raises:
         UserError: the file is missing, or is no checkpoint.
     """
+    if Path(path).is_dir():
+        return read_folder(Path(path))
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}")
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is no checkpoint, or a torn one: its writing was cut short")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise UserError(f"{path} is no checkpoint, or holds more than weights and plain settings") from error
     if not isinstance(checkpoint, dict) or "class_path" not in checkpoint:
         raise UserError(f"{path} is no checkpoint of s2s_lightning: it does not name its model's class")
     return checkpoint
+
+
+def data_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What the data module put into a checkpoint: tokenizers, and whether words are copied; empty without one."""
+    parts = (part for part in checkpoint.values() if isinstance(part, dict) and "tokenizers" in part)
+    return next(parts, {})
+
+
+def check_resumable(checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Raises UserError for one that holds weights alone, as an average does."""
+    if "optimizer_states" not in checkpoint:
+        of = checkpoint.get(AVERAGE_OF)
+        what = f"is an average of {len(of)} checkpoints" if of else "was saved with its weights alone"
+        raise UserError(
+            f"{path} {what}, so that no optimizer can go on from it; begin a new run: fit --init_from {path}"
+        )
 
 
 def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:

@@ -16,7 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info
 
-import s2s_lightning.families  # noqa: F401  a class has a short name once it is imported
+import s2s_lightning.families  # a class has a short name once it is imported
+import s2s_lightning.utilities  # noqa: F401
 from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
@@ -24,6 +25,7 @@ from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configu
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
+    check_resumable,
     initialise_from,
     other_network,
     read,
@@ -141,7 +143,11 @@ class CLI(LightningCLI):
         if self.given.get("ckpt_path") and self.given.get("init_from"):
             raise UserError("--ckpt_path goes on with a run and --init_from begins one: give one of them")
         if path := self.given.get("ckpt_path"):
-            config = stored_config(read(path))
+            refuse_export(path)
+            checkpoint = read(path)
+            if self.command == "fit":
+                check_resumable(checkpoint, path)
+            config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
             return config
@@ -265,6 +271,14 @@ def hush() -> None:
 def worth_saying(record: logging.LogRecord) -> bool:
     """Whether a message of Lightning's is news."""
     return not record.getMessage().startswith(("💡", "TPU available", "HPU available", "Seed set to", "Loading `train"))
+
+
+def refuse_export(path: str) -> None:
+    if Path(path).is_dir():
+        raise UserError(
+            f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
+            f"fit --init_from {path} and generate {path}"
+        )
 
 
 def refuse_vocabulary_sizes(arguments: Namespace) -> None:

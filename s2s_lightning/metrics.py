@@ -1,9 +1,14 @@
 """Scores of a corpus of texts. All rates are in percent; n-gram scores are sacreBLEU's own, with its signature."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from itertools import zip_longest
+from operator import add
 from typing import Any, Literal, NamedTuple
+
+from s2s_lightning import __version__
+from s2s_lightning.errors import UserError
 
 Texts = Sequence[str]
 References = Sequence[Sequence[str]]
@@ -12,12 +17,36 @@ References = Sequence[Sequence[str]]
 Tokenize = Literal["13a", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200", "none"]
 """sacreBLEU's tokenizers."""
 
+RougeTokenize = Literal["rouge", "split"]
+
 
 class Score(NamedTuple):
     """A number, and the signature that says exactly how it was computed, for metrics that have one."""
 
     value: float
     signature: str = ""
+
+
+class Statistics(NamedTuple):
+    """Sufficient statistics: what each item adds to sums that the score is a function of.
+
+    Any part of the corpus and any resample of it can be scored from them without looking at a text again.
+
+    Attributes:
+        rows: a row of k numbers for each item.
+        score: of the k sums over some items.
+        signature: as in ``Score``.
+    """
+
+    rows: Sequence[Sequence[float]]
+    score: Callable[[Any], float]
+    signature: str = ""
+
+    def value(self, items: Iterable[int] | None = None) -> float:
+        """The score of these items (all of them)."""
+        rows = self.rows if items is None else [self.rows[item] for item in items]
+        # one addition after the other, as sacreBLEU does; the built-in sum compensates for rounding since Python 3.12
+        return float(self.score([reduce(add, column) for column in zip(*rows, strict=True)]))
 
 
 class Metric(ABC):
@@ -28,7 +57,19 @@ class Metric(ABC):
         """The scores by name. ``references[i]`` are the right answers to item i."""
 
 
-class SacreBLEU(Metric):
+class SummedMetric(Metric):
+    """A metric whose scores are functions of sums over the items: significance tests can resample it."""
+
+    @abstractmethod
+    def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
+        """The sufficient statistics of each score by name."""
+
+    def __call__(self, hypotheses: Texts, references: References) -> dict[str, Score]:
+        statistics = self.statistics(hypotheses, references)
+        return {name: Score(each.value(), each.signature) for name, each in statistics.items()}
+
+
+class SacreBLEU(SummedMetric):
     """``bleu`` as computed by sacreBLEU (Post, 2018, arXiv:1804.08771).
 
     Args:
@@ -40,14 +81,17 @@ class SacreBLEU(Metric):
         self.tokenize = tokenize
         self.lowercase = lowercase
 
-    def __call__(self, hypotheses: Texts, references: References) -> dict[str, Score]:
+    def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
         from sacrebleu.metrics.bleu import BLEU
 
-        # force: without it, text that is tokenized on purpose earns a warning at each validation.
-        return {"bleu": _sacre(BLEU(self.lowercase, force=True, tokenize=self.tokenize), hypotheses, references)}
+        try:  # force: without it, text that is tokenized on purpose earns a warning at each validation
+            bleu = BLEU(self.lowercase, force=True, tokenize=self.tokenize)
+        except (RuntimeError, ImportError) as error:
+            raise UserError(f"BLEU's tokenizer {self.tokenize} cannot be used here: {error}") from error
+        return {"bleu": _sacre(bleu, hypotheses, references)}
 
 
-class ChrF(Metric):
+class ChrF(SummedMetric):
     """``chrf``, the F-score of character n-grams (Popovic, 2015), as computed by sacreBLEU.
 
     Args:
@@ -57,13 +101,44 @@ class ChrF(Metric):
     def __init__(self, word_order: int = 0) -> None:
         self.word_order = word_order
 
-    def __call__(self, hypotheses: Texts, references: References) -> dict[str, Score]:
+    def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
         from sacrebleu.metrics.chrf import CHRF
 
         return {"chrf": _sacre(CHRF(word_order=self.word_order), hypotheses, references)}
 
 
-class ErrorRates(Metric):
+class TER(SummedMetric):
+    """``ter``, the translation edit rate (Snover et al., 2006), as computed by sacreBLEU; it takes its time.
+
+    Edits, among them shifts of phrases, over the mean length of an item's references. Lower is better.
+
+    Args:
+        case_sensitive: do not ignore case, as TER does by default.
+        normalized: tokenize punctuation apart, and undo XML's escapes.
+        no_punct: leave punctuation out.
+        asian_support: for the two above, know Chinese and Japanese characters.
+    """
+
+    def __init__(
+        self,
+        case_sensitive: bool = False,
+        normalized: bool = False,
+        no_punct: bool = False,
+        asian_support: bool = False,
+    ) -> None:
+        self.case_sensitive = case_sensitive
+        self.normalized = normalized
+        self.no_punct = no_punct
+        self.asian_support = asian_support
+
+    def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
+        from sacrebleu.metrics.ter import TER as SacreTER  # noqa: N811  of the same name as ours
+
+        ter = SacreTER(self.normalized, self.no_punct, self.asian_support, self.case_sensitive)
+        return {"ter": _sacre(ter, hypotheses, references)}
+
+
+class ErrorRates(SummedMetric):
     """Exact match and error rates of white-space separated tokens against the closest reference.
 
     ``exact_match``: hypotheses equal to a reference. ``token_error_rate``: substitutions, insertions and deletions over
@@ -71,16 +146,53 @@ class ErrorRates(Metric):
     least one token wrong. Of references at equal distance the first counts.
     """
 
-    def __call__(self, hypotheses: Texts, references: References) -> dict[str, Score]:
-        closest = [_closest(*item) for item in zip(hypotheses, references, strict=True)]
-        errors, tokens = (sum(column) for column in zip(*closest, strict=True))
-        exact = sum(hypothesis in right for hypothesis, right in zip(hypotheses, references, strict=True))
-        wrong = sum(distance > 0 for distance, _ in closest)
-        return {
-            "exact_match": Score(100 * exact / len(closest)),
-            "token_error_rate": Score(100 * errors / max(1, tokens)),
-            "sequence_error_rate": Score(100 * wrong / len(closest)),
+    def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
+        signature = f"{_count(references)}|case:mixed|tok:split|ref:closest|version:s2s_lightning-{__version__}"
+        items = list(zip(hypotheses, references, strict=True))
+        closest = [_closest(*item) for item in items]
+        rows: dict[str, list[list[float]]] = {
+            "exact_match": [[hypothesis in right, 1] for hypothesis, right in items],
+            "token_error_rate": [list(pair) for pair in closest],
+            "sequence_error_rate": [[distance > 0, 1] for distance, _ in closest],
         }
+        return {name: Statistics(each, _percent, signature) for name, each in rows.items()}
+
+
+class ROUGE(SummedMetric):
+    """``rouge1``, ``rouge2``, ``rougeL``: F1 of words, pairs of words, longest common subsequences (Lin, 2004).
+
+    Means over the items of what the package rouge-score computes, which follows ROUGE-1.5.5; of several references the
+    one with the best F1 counts. Hypothesis and reference are one sequence each: ``rougeL`` is that of sentences.
+
+    Args:
+        stemmer: strip English suffixes (Porter).
+        tokenize: "rouge" lowercases and knows the letters a to z and digits alone: text in any other script scores 0.
+            "split" splits at white space.
+    """
+
+    def __init__(self, stemmer: bool = False, tokenize: RougeTokenize = "rouge") -> None:
+        self.stemmer = stemmer
+        self.tokenize = tokenize
+
+    def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
+        from importlib.metadata import version
+
+        from rouge_score.rouge_scorer import RougeScorer
+
+        kinds = ("rouge1", "rouge2", "rougeL")
+        scorer = RougeScorer(kinds, self.stemmer, tokenizer=_Split() if self.tokenize == "split" else None)
+        scores = [scorer.score_multi(right, text) for text, right in zip(hypotheses, references, strict=True)]
+        stem = "yes" if self.stemmer else "no"
+        tail = f"tok:{self.tokenize}|stem:{stem}|ref:best|version:rouge-score-{version('rouge-score')}"
+        signature = f"{_count(references)}|{tail}"
+        return {kind: Statistics([[s[kind].fmeasure, 1] for s in scores], _percent, signature) for kind in kinds}
+
+
+class _Split:
+    """White space alone separates words, for rouge-score."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return text.split()
 
 
 def default_metrics(tokenize: Tokenize = "13a") -> list[Metric]:
@@ -96,10 +208,27 @@ def corpus_scores(
     return {name: score for metric in chosen for name, score in metric(hypotheses, references).items()}
 
 
-def _sacre(metric: Any, hypotheses: Texts, references: References) -> Score:
-    # sacreBLEU wants one stream per reference number, None where an item has fewer.
-    value = metric.corpus_score(hypotheses, list(zip_longest(*references))).score
-    return Score(value, str(metric.get_signature()))
+def lower_is_better(name: str) -> bool:
+    """Losses, perplexities and error rates are better when lower, all else when higher; ``val/`` may stand before."""
+    return name.endswith(("loss", "ppl", "error_rate")) or name.split("/")[-1] == "ter"
+
+
+def _sacre(metric: Any, hypotheses: Texts, references: References) -> Statistics:
+    # sacreBLEU wants one stream per reference number, None where an item has fewer. The two methods are those that its
+    # own significance tests call on a metric.
+    rows = metric._extract_corpus_statistics(hypotheses, list(zip_longest(*references)))
+    return Statistics(rows, lambda sums: metric._compute_score_from_stats(sums).score, str(metric.get_signature()))
+
+
+def _percent(sums: Sequence[float]) -> float:
+    """100 times the first sum over the second; of nothing, as if it were one."""
+    return 100 * sums[0] / max(1, sums[1])
+
+
+def _count(references: References) -> str:
+    """The references of an item as sacreBLEU's signatures have them."""
+    counts = set(map(len, references))
+    return f"nrefs:{counts.pop() if len(counts) == 1 else 'var'}"
 
 
 def _closest(hypothesis: str, references: Sequence[str]) -> tuple[int, int]:

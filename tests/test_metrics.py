@@ -1,13 +1,26 @@
 """Metrics against sacreBLEU itself and against slow references."""
 
+import itertools
 import random
+from collections import Counter
 from collections.abc import Sequence
 from operator import itemgetter
 
 import pytest
 import sacrebleu
 
-from s2s_lightning.metrics import ChrF, ErrorRates, Metric, SacreBLEU, Score, corpus_scores
+from s2s_lightning.metrics import (
+    ROUGE,
+    TER,
+    ChrF,
+    ErrorRates,
+    Metric,
+    SacreBLEU,
+    Score,
+    SummedMetric,
+    corpus_scores,
+    default_metrics,
+)
 
 HYPOTHESES = ["the cat sat on the mat .", "", "a dog | barks", "Überraschung «hier»", "same words here today"]
 REFERENCES = [
@@ -34,6 +47,62 @@ def test_options_reach_sacrebleu_and_its_signature() -> None:
     chrf = ChrF(word_order=2)(HYPOTHESES, REFERENCES)["chrf"]
     assert chrf.value == sacrebleu.corpus_chrf(HYPOTHESES, STREAMS, word_order=2).score
     assert "nw:2" in chrf.signature
+
+
+def test_ter_is_that_of_sacrebleu_to_the_digit_with_its_options() -> None:
+    assert TER()(HYPOTHESES, REFERENCES)["ter"].value == sacrebleu.corpus_ter(HYPOTHESES, STREAMS).score
+    ter = TER(case_sensitive=True, normalized=True, no_punct=True, asian_support=True)(HYPOTHESES, REFERENCES)["ter"]
+    options = {"case_sensitive": True, "normalized": True, "no_punct": True, "asian_support": True}
+    assert ter.value == sacrebleu.corpus_ter(HYPOTHESES, STREAMS, **options).score
+    assert "case:mixed|tok:tercom|norm:yes|punct:no|asian:yes" in ter.signature
+
+
+def f1(hits: int, said: int, right: int) -> float:
+    """The harmonic mean of hits/said and hits/right."""
+    return 2 * hits / (said + right) if hits else 0.0
+
+
+def common(left: Sequence[str], right: Sequence[str]) -> int:
+    """The length of a longest common subsequence, by trying every part."""
+    if not left or not right:
+        return 0
+    if left[0] == right[0]:
+        return 1 + common(left[1:], right[1:])
+    return max(common(left[1:], right), common(left, right[1:]))
+
+
+def test_rouge_is_the_best_f1_over_the_references_by_its_definition() -> None:
+    def pairs(words: list[str]) -> list[tuple[str, str]]:
+        return list(itertools.pairwise(words))
+
+    def overlap(said: list[object], right: list[object]) -> float:
+        return f1((Counter(said) & Counter(right)).total(), len(said), len(right))
+
+    scores = ROUGE(tokenize="split")(HYPOTHESES, REFERENCES)
+    expected: dict[str, list[float]] = {"rouge1": [], "rouge2": [], "rougeL": []}
+    for hypothesis, right in zip(HYPOTHESES, REFERENCES, strict=True):
+        said, answers = hypothesis.split(), [reference.split() for reference in right]
+        expected["rouge1"].append(max(overlap([*said], [*answer]) for answer in answers))
+        expected["rouge2"].append(max(overlap([*pairs(said)], [*pairs(answer)]) for answer in answers))
+        expected["rougeL"].append(max(f1(common(said, answer), len(said), len(answer)) for answer in answers))
+    for name, values in expected.items():
+        assert scores[name].value == pytest.approx(100 * sum(values) / len(values), abs=1e-10)
+
+
+def test_rouge_as_published_knows_ascii_alone_and_the_stemmer_is_an_option() -> None:
+    assert ROUGE()(["Ελλάδα"], [["Ελλάδα"]])["rouge1"].value == 0
+    assert ROUGE(tokenize="split")(["Ελλάδα"], [["Ελλάδα"]])["rouge1"].value == 100
+    assert ROUGE()(["barking Dogs"], [["barked dog"]])["rouge1"].value == 0
+    assert ROUGE(stemmer=True)(["barking Dogs"], [["barked dog"]])["rouge1"].value == 100
+
+
+def test_statistics_of_some_items_score_them_as_a_corpus() -> None:
+    some = [0, 2, 2, 4]
+    for metric in [*default_metrics(), TER(), ROUGE()]:
+        assert isinstance(metric, SummedMetric)
+        part = metric([HYPOTHESES[i] for i in some], [REFERENCES[i] for i in some])
+        for name, statistics in metric.statistics(HYPOTHESES, REFERENCES).items():
+            assert statistics.value(some) == part[name].value
 
 
 def test_the_signature_counts_the_references() -> None:

@@ -13,7 +13,7 @@ from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Split, outputs_of
 from s2s_lightning.callbacks.run import TextLayer, network, run_folder, source_ids, texts
-from s2s_lightning.errors import UserError
+from s2s_lightning.forcing import Focus
 
 END = "</s>"
 
@@ -60,8 +60,7 @@ class Attention(Gathering[Alignment]):
             return
         weights = self._smallest(pl_module)
         if weights is not None:
-            check_place("layer", self.layer, weights.shape[0])
-            check_place("head", self.head, weights.shape[1])
+            Focus(self.layer, self.head).check(weights, "--attention.")
 
     @torch.no_grad()
     def _smallest(self, pl_module: LightningModule) -> Tensor | None:
@@ -86,8 +85,7 @@ class Attention(Gathering[Alignment]):
 
     def reduce(self, weights: Tensor) -> Tensor:
         """(layers, heads, T, S) -> (T, S), of the layer and head asked for or their mean."""
-        of_layer = weights.mean(0) if self.layer is None else weights[self.layer]
-        return of_layer.mean(0) if self.head is None else of_layer[self.head]
+        return Focus(self.layer, self.head).reduce(weights)
 
     def _say(self, pl_module: LightningModule) -> None:
         if not self._said:
@@ -103,14 +101,6 @@ class Attention(Gathering[Alignment]):
         if self.keep:
             (folder / "attention").mkdir(exist_ok=True)
             shutil.copyfile(folder / "attention.png", folder / "attention" / f"step_{trainer.global_step:08d}.png")
-
-
-def check_place(name: str, place: int | None, count: int) -> None:
-    """Raises UserError for a layer or head that is not among so many."""
-    if place is not None and not -count <= place < count:
-        raise UserError(
-            f"--attention.{name}={place}: the decoder has {count}, counted from 0; leave it out for the mean"
-        )
 
 
 def force_decode(model: Seq2Seq, row: Alignment, device: torch.device) -> Tensor | None:

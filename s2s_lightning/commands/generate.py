@@ -2,96 +2,280 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from s2s_lightning import PROGRAM
-from s2s_lightning.errors import UserError
-from s2s_lightning.suggest import closest, did_you_mean
+from s2s_lightning.commands.arguments import Arguments
+from s2s_lightning.errors import UserError, check_at_least
 
 if TYPE_CHECKING:
     import torch
 
-    from s2s_lightning.checkpoint import Trained
-    from s2s_lightning.decoding import Decoding
-
-GREEDY = {"class_path": "s2s_lightning.decoding.Greedy"}
+    from s2s_lightning.generating.crew import Crew
+    from s2s_lightning.generating.requests import Request
+    from s2s_lightning.generating.session import Setup
+    from s2s_lightning.generating.task import Task
 
 WINDOW = 4096
-"""Lines that are sorted by length and batched together: what memory holds at a time."""
+
+SAME = ("file", "output", "overwrite", "processes", "threads", "attention", "attention_format", "attention_lines")
+"""Options that the lines of the output do not depend on."""
 
 
-class _Arguments(argparse.ArgumentParser):
-    """One line for a mistake, and no abbreviated options."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
-
-
-def arguments() -> _Arguments:
+def arguments() -> Arguments:
     """All but the group of the search, which needs heavy imports."""
-    parser = _Arguments(
-        prog=f"{PROGRAM} generate",
-        description="Text in, text out: one line for each line, in their order.",
-        epilog="The search is that of the checkpoint's run unless --decoding says otherwise, e.g. "
+    parser = Arguments(
+        "generate",
+        "Text in, text out: one line for each line, in their order.",
+        "The search is that of the checkpoint's run unless --decoding says otherwise, e.g.\n"
         "--decoding Beam --decoding.beam_size 5; --decoding.help CLASS lists the options of a class.",
-        allow_abbrev=False,
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.ckpt, last.ckpt, ...; it alone is enough")
-    parser.add_argument("file", metavar="FILE", nargs="?", help="UTF-8 text, plain, .gz, .xz or .zst (default: stdin)")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where the output goes (default: stdout)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: an accelerator if there is one)")
     parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="UTF-8 text, plain, .gz, .xz or .zst (default: stdin, or a prompt)"
+    )
+    _add_input(parser.add_argument_group("input"))
+    _add_output(parser.add_argument_group("output"))
+    _add_attention(parser.add_argument_group("attention (any of these needs a family that has it over the source)"))
+    _add_work(parser.add_argument_group("work"))
+    return parser
+
+
+def _add_input(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--input_format",
+        choices=["text", "jsonl"],
+        default="text",
+        help="jsonl: objects with text and, optionally, prefix and a list constraints (default: text)",
+    )
+    group.add_argument("--prefix", metavar="TEXT", default="", help="what all outputs begin with")
+    group.add_argument("--prefixes", metavar="FILE", help="what the outputs of each line begin with")
+    group.add_argument(
+        "--constraints",
+        metavar="FILE",
+        help="phrases that the outputs of each line contain, tabs between them; the search must heed them",
+    )
+    group.add_argument(
+        "--max_source_length", type=int, metavar="N", help="tokens that a source may have (default: any number)"
+    )
+    group.add_argument(
+        "--long",
+        choices=["split", "truncate", "error"],
+        default="split",
+        help="what becomes of a longer one: split at the ends of sentences, or else at white space, and the outputs "
+        "joined; cut off; or refused (default: split)",
+    )
+    group.add_argument(
+        "--blank",
+        choices=["line", "model"],
+        default="line",
+        help="a blank line without a prefix or constraints gives an empty line, or what the model says to the empty "
+        "source, as a language model needs (default: line)",
+    )
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "-o", "--output", metavar="FILE", help="where it goes (default: stdout); a stopped run is continued"
+    )
+    group.add_argument("--overwrite", action="store_true", help="begin FILE anew")
+    group.add_argument("--output_format", choices=["text", "jsonl"], default="text", help="(default: text)")
+    group.add_argument(
+        "--n_best", type=int, metavar="N", help="outputs of each line: line ||| text ||| score (default: the search's)"
+    )
+    group.add_argument("--scores", action="store_true", help="with ||| score ||| log-probability of each output")
+    group.add_argument("--token_scores", action="store_true", help="with the log-probability of each token")
+    group.add_argument(
+        "--replace_unknown",
+        action="store_true",
+        help="each unknown word becomes the source word with the most attention",
+    )
+
+
+def _add_attention(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--alignments",
+        action="store_true",
+        help="with the source token that each token attended to most: Pharaoh's i-j, counted from 0",
+    )
+    group.add_argument("--attention", metavar="FOLDER", help="where a picture of the best output of each line goes")
+    group.add_argument("--attention_format", choices=["png", "html", "npz"], default="png", help="(default: png)")
+    group.add_argument(
+        "--attention_lines", type=int, default=20, metavar="N", help="of the first N lines alone (default: 20)"
+    )
+    group.add_argument("--layer", type=int, help="counted from 0, -1 is the last (default: the mean of all)")
+    group.add_argument("--head", type=int, help="counted from 0, -1 is the last (default: the mean of all)")
+
+
+def _add_work(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: an accelerator if there is one)")
+    group.add_argument(
         "--max_tokens", type=int, default=4096, help="source tokens of a batch, padding included (default: 4096)"
     )
-    return parser
+    group.add_argument(
+        "--window",
+        type=int,
+        default=WINDOW,
+        metavar="N",
+        help=f"lines that are sorted by length and answered together; 1 answers each at once (default: {WINDOW})",
+    )
+    group.add_argument("--processes", type=int, default=1, metavar="N", help="that share the work (default: 1)")
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="of each process (default: 1 of several processes, torch's of one)"
+    )
+    group.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="(default: float32)")
+    group.add_argument("--quantize", choices=["int8"], help="8-bit linear layers, on the CPU")
 
 
 def run(command: str, args: Sequence[str]) -> None:
     search, others = split_search(args)
     if any(argument.startswith("--decoding.help") for argument in search):
-        parse_search(search, GREEDY)  # prints the help and exits
-    options = parsed(others)
+        from s2s_lightning.generating.search import parse_search
 
-    from s2s_lightning.checkpoint import load
-
-    model = load(options.checkpoint, device(options.device), options.max_tokens)
-    decoding = parse_search(search, model.config.get("decoding", GREEDY)) if search else None
-    with sink(options.output) as output:
-        for text in outputs(model, source(options.file), decoding):
-            output.write(line(text))
-        output.flush()
-
-
-def parsed(args: Sequence[str]) -> argparse.Namespace:
-    """Raises UserError for an unknown option, with the right one."""
-    parser = arguments()
-    options, unknown = parser.parse_known_args(args)
-    if unknown:
-        name = unknown[0].split("=")[0]
-        if not name.startswith("-"):
-            raise UserError(f"{name!r} is one too many: generate takes CHECKPOINT and FILE")
-        names = ["--decoding", *(name for action in parser._actions for name in action.option_strings)]
-        raise UserError(f"{name} is not an option of generate{did_you_mean(closest(name, names))}")
-    return options
+        parse_search(search)  # prints the help and exits
+    options = arguments().parse(others, ["--decoding"])
+    check(options)
+    if options.n_best is not None and options.n_best > 1:
+        search = [*search, f"--decoding.n_best={options.n_best}"]
+    try:
+        generate(options, search)
+    except KeyboardInterrupt:
+        if options.output is not None:
+            print(f"\nstopped; the same command continues {options.output}", file=sys.stderr)
+        raise
 
 
-def outputs(model: "Trained", lines: Iterable[str], decoding: "Decoding | None") -> Iterator[str]:
-    """The best output for each line, a window of lines at a time; a bar on stderr when it takes long."""
-    from tqdm import tqdm
+def check(options: argparse.Namespace) -> None:
+    """Raises UserError for options that contradict each other, or that could not take effect."""
+    counts = ("n_best", "max_source_length", "max_tokens", "window", "processes", "threads")
+    check_at_least(1, **{f"--{name}": getattr(options, name) for name in counts})
+    check_at_least(0, **{"--attention_lines": options.attention_lines})
+    if options.prefix and options.prefixes:
+        raise UserError("--prefix is for all lines and --prefixes has one for each: leave one of them out")
+    if options.input_format == "jsonl" and (options.prefix or options.prefixes or options.constraints):
+        raise UserError("--input_format jsonl has prefix and constraints in its objects: leave the options out")
+    if options.overwrite and options.output is None:
+        raise UserError("--overwrite is about an output file: add -o FILE, or leave it out")
+    beside = options.prefixes or options.constraints or options.attention or options.input_format == "jsonl"
+    if beside and at_prompt(options):
+        raise UserError("at a prompt there are no files, pictures or JSON lines: give FILE, or lines through a pipe")
+    looks = options.alignments or options.attention or options.replace_unknown
+    if not looks and (options.layer is not None or options.head is not None):
+        raise UserError("--layer and --head choose attention for --alignments, --attention or --replace_unknown")
 
-    stream = iter(lines)
-    with tqdm(desc="generate", unit=" lines", delay=2, disable=None, file=sys.stderr) as bar:
-        while window := list(islice(stream, WINDOW)):
-            yield from model.generate(window, decoding)
-            bar.update(len(window))
+
+def at_prompt(options: argparse.Namespace) -> bool:
+    """Whether somebody types at a terminal, and reads the answers there."""
+    return options.file is None and options.output is None and sys.stdin.isatty()
 
 
-def line(text: str) -> bytes:
-    """One line, even when the model says a line break."""
-    return text.replace("\n", " ").encode() + b"\n"
+def generate(options: argparse.Namespace, search: Sequence[str]) -> None:
+    """Answer what is in the file or comes from stdin."""
+    total = None if options.file is None else sum(1 for _ in requests(options))  # and so read for mistakes first
+
+    import torch
+
+    from s2s_lightning.data.cache import file_digest
+    from s2s_lightning.generating.resuming import ResumableFile
+    from s2s_lightning.generating.task import Stdout
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    setup = setup_of(options, search)
+    task = task_of(options, setup)
+    if at_prompt(options):
+        from s2s_lightning.generating.prompt import converse
+        from s2s_lightning.generating.requests import Request
+
+        converse(lambda line: task.answer(Request(line, options.prefix)))
+        return
+    if options.output is None:
+        with crew_of(options, setup, task) as crew:
+            task.run(requests(options), crew, Stdout(), total)
+        return
+    kept = {name: value for name, value in vars(options).items() if name not in SAME}
+    made = {**kept, "checkpoint": file_digest(options.checkpoint), "search": " ".join(search)}
+    with ResumableFile(options.output, made, options.overwrite) as file, crew_of(options, setup, task) as crew:
+        if file.done:
+            print(f"{options.output} has {file.done:,} lines already: going on from there", file=sys.stderr)
+        task.run(file.rest(requests(options)), crew, file, total)
+
+
+def requests(options: argparse.Namespace) -> Iterator["Request"]:
+    """What is asked, as it is read."""
+    from s2s_lightning.generating.requests import from_jsonl, from_text, with_constraints, with_prefixes
+
+    lines = source(options.file)
+    if options.input_format == "jsonl":
+        asked = from_jsonl(lines, options.file or "stdin")
+    else:
+        asked = from_text(lines, options.prefix)
+    if options.prefixes is not None:
+        asked = with_prefixes(asked, source(options.prefixes))
+    if options.constraints is not None:
+        asked = with_constraints(asked, source(options.constraints))
+    drawn = 0 if options.attention is None else options.attention_lines
+    return (request._replace(attention=index < drawn) for index, request in enumerate(asked))
+
+
+def setup_of(options: argparse.Namespace, search: Sequence[str]) -> "Setup":
+    """What every process loads."""
+    from s2s_lightning.forcing import Focus
+    from s2s_lightning.generating.session import Setup, Wanted
+
+    wanted = Wanted(
+        n_best=options.n_best,
+        tokens=options.token_scores,
+        alignment=options.alignments,
+        weights=options.attention is not None,
+        replace_unknown=options.replace_unknown,
+        focus=Focus(options.layer, options.head),
+    )
+    loading: dict[str, Any] = {
+        "device": device(options.device),
+        "max_tokens": options.max_tokens,
+        "dtype": options.dtype,
+        "quantize": options.quantize,
+    }
+    return Setup(options.checkpoint, loading, search, wanted)
+
+
+def task_of(options: argparse.Namespace, setup: "Setup") -> "Task":
+    """The model of this process, and what is done with it."""
+    from s2s_lightning.generating.cutting import Cutter
+    from s2s_lightning.generating.formats import Fields, as_json, as_text
+    from s2s_lightning.generating.pictures import Pictures
+    from s2s_lightning.generating.session import Session
+    from s2s_lightning.generating.task import Manner, Task
+
+    session = Session(setup)
+    if session.model.quantized is not None:
+        print(session.model.quantized, file=sys.stderr)
+    fields = Fields(session.num_outputs > 1, options.scores, options.token_scores, options.alignments)
+    pictures = None
+    if options.attention is not None:
+        pictures = Pictures(options.attention, options.attention_format, options.attention_lines)
+        print(f"{options.attention}: attention of the first {options.attention_lines} lines", file=sys.stderr)
+    manner = Manner(
+        partial(as_json if options.output_format == "jsonl" else as_text, fields),
+        window=options.window,
+        ask_blank=options.blank == "model",
+        ahead=options.file is not None,
+        pictures=pictures,
+    )
+    return Task(session, Cutter(session.length, options.max_source_length, options.long), manner)
+
+
+def crew_of(options: argparse.Namespace, setup: "Setup", task: "Task") -> AbstractContextManager["Crew"]:
+    """This process, or as many as are asked for."""
+    from s2s_lightning.generating.crew import Alone, workers
+
+    if options.processes == 1:
+        return nullcontext(Alone(task.session))
+    return workers(setup, options.processes, options.threads or 1)
 
 
 def device(name: str | None) -> "torch.device":
@@ -117,20 +301,6 @@ def source(path: str | None) -> Iterator[str]:
     return decode_lines(sys.stdin.buffer, "stdin") if path is None else read_lines(path)
 
 
-@contextmanager
-def sink(path: str | None) -> Iterator[BinaryIO]:
-    """A file for bytes, or stdout."""
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    try:
-        file = open(path, "wb")  # noqa: SIM115  closed below; only opening it is the user's affair
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    with file:
-        yield file
-
-
 def split_search(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments of the search, each with its value, and the others."""
     search: list[str] = []
@@ -142,20 +312,3 @@ def split_search(args: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             search += [argument] if "=" in argument else [argument, *islice(rest, 1)]
     return search, others
-
-
-def parse_search(args: Sequence[str], stored: dict[str, Any]) -> "Decoding":
-    """The search that the arguments make of the stored one."""
-    from s2s_lightning.decoding import Decoding
-    from s2s_lightning.parser import Parser
-
-    parser = Parser(prog=f"{PROGRAM} generate")
-    parser.add_argument("--decoding", type=Decoding, help="the search")
-    base = parser.parse_object({"decoding": stored}, defaults=False)
-    decoding: Decoding = parser.instantiate(parser.parse_args(list(args), namespace=base)).decoding
-    if any("n_best" in argument for argument in args) and (n_best := getattr(decoding, "n_best", 1)) > 1:
-        raise UserError(
-            f"--decoding.n_best={n_best}: generate prints the best output alone; leave it out, "
-            "or take them all from Python: s2s_lightning.load(checkpoint).search(texts, decoding)"
-        )
-    return decoding

@@ -21,7 +21,7 @@ from s2s_lightning.data.bucketing import (
     Lengths,
 )
 from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
-from s2s_lightning.data.copying import Copier
+from s2s_lightning.data.copying import Copier, IdRows
 from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
 from s2s_lightning.data.dataset import Copies, EpochwiseDataset, PairDataset
 from s2s_lightning.data.progress import progress
@@ -332,13 +332,34 @@ class Seq2SeqData(LightningDataModule):
 
     def encode_sources(self, texts: Sequence[str]) -> Iterator[Batch]:
         """Batches of raw text for generation, longest first: ``rows`` are places in ``texts``, targets are empty."""
-        if not texts:
+        yield from self.encode_forced(texts, [[]] * len(texts))
+
+    def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> Iterator[Batch]:
+        """Batches of raw text with its targets, longest first: ``rows`` are places in ``sources``."""
+        yield from self.encode_forced(sources, self.encode_targets(targets, sources))
+
+    def encode_forced(self, sources: Sequence[str], ids: IdRows) -> Iterator[Batch]:
+        """Batches of raw text with target ids, longest first: ``rows`` are places in ``sources``."""
+        if not sources:
             return
-        src = Ragged.from_lists(self.tokenizers.src.encode(texts))
         copier = self._copier()
-        copies = copier and self._copies(Ragged.from_lists(copier.encode_sources(texts)))
-        dataset = PairDataset(src, Ragged.from_lists([[]] * len(texts)), copies, self.tokenizers.reverse_source)
+        src = Ragged.from_lists(self.tokenizers.src.encode(sources))
+        copies = copier and self._copies(Ragged.from_lists(copier.encode_sources(sources)))
+        dataset = PairDataset(src, Ragged.from_lists(ids), copies, self.tokenizers.reverse_source)
         yield from map(dataset.__getitem__, EvaluationSampler(dataset.lengths(), self.eval_budget))
+
+    def plan_sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """The rows of each batch of ``encode_sources``: alone, in this order, they make the same batch again."""
+        if not texts:
+            return []
+        src = Ragged.from_lists(self.tokenizers.src.encode(texts)).lengths() + 1
+        batches = EvaluationSampler(Lengths(src, np.ones_like(src)), self.eval_budget)
+        return [sorted(batch.indices.tolist()) for batch in batches]
+
+    def encode_targets(self, texts: Sequence[str], sources: Sequence[str]) -> IdRows:
+        """Target ids of raw text; with ``copy``, of unknown words their places in the sources."""
+        copier = self._copier()
+        return self.tokenizers.target.encode(texts) if copier is None else copier.encode_targets(texts, sources)
 
     def summary(self) -> list[tuple[str, str]]:
         """Name and value of what one wants to see before training."""

@@ -66,6 +66,12 @@ class Tools(NamedTuple):
 class Decoding(ABC):
     """A search. Its settings are constructor arguments; PAD and BOS are never emitted."""
 
+    heeds_phrases = False
+    """Whether its outputs contain ``Demands.phrases``; who has phrases refuses a search that would ignore them."""
+
+    num_outputs = 1
+    """The most hypotheses that it returns of a sentence."""
+
     @abstractmethod
     def __call__(
         self,
@@ -79,3 +85,7 @@ class Decoding(ABC):
 
     def attach(self, tools: Tools) -> None:  # noqa: B027  most need none
         """Called once before the search is used, for settings that are text or other checkpoints."""
+
+    def network(self, model: Network) -> Network:
+        """What it asks for log-probabilities: ``log_prob`` is that of force-decoding through this network."""
+        return model

@@ -100,7 +100,7 @@ class Beam(Ruled):
         if not 1 <= n_best <= beam_size:
             raise UserError(f"n_best {n_best} must be from 1 to beam_size {beam_size}: lower it or widen the beam")
         self.beam_size = beam_size
-        self.n_best = n_best
+        self.n_best = self.num_outputs = n_best
         self.length_penalty = length_penalty or NoPenalty()
         self.coverage_penalty = coverage_penalty
 

@@ -49,13 +49,13 @@ class Rules(NamedTuple):
     def may_end(self, length: int, best_word: Tensor) -> Tensor:
         """(R, ...) True where the next token may be EOS, after ``length`` tokens with BOS.
 
+        Within a prefix it need not be asked: the score of EOS is -inf there.
+
         Args:
             length: t.
             best_word: (R, ...) the ruled score of the best other token; where it is -inf the rules leave nothing else.
         """
         may = length >= self.limits.shortest
-        if length <= self.prefix.shape[1]:
-            may = may & (self.prefix[:, length - 1] == PAD)
         return may.view(-1, *[1] * (best_word.ndim - 1)) | (best_word == -torch.inf)
 
     def at_limit(self, length: int) -> Tensor:
@@ -143,15 +143,17 @@ class Ruled(LengthLimited):
         if not repetition_penalty > 0:
             raise UserError(f"repetition_penalty={repetition_penalty}: it must be above 0; 1 changes nothing")
         self.bad_words = tuple(bad_words)
+        self.attached = not bad_words
         self.manners = Manners(no_repeat_ngram, repetition_penalty)
 
     def attach(self, tools: Tools) -> None:
         words = (tuple(ids) for text in self.bad_words for ids in tools.encode(text))
         self.manners = self.manners._replace(bad_words=tuple(dict.fromkeys(filter(None, words))))
+        self.attached = True  # a text that the tokenizer cannot write has no ids, and needs none
 
     def rules(self, src_padding: Tensor, demands: Demands) -> Rules:
         """Of each sentence; src_padding (B, S), True at padding. A prefix is never cut, however long."""
-        assert self.manners.bad_words or not self.bad_words, "attach() must come first: bad_words are text"
+        assert self.attached, "attach() must come first: bad_words are text"
         limits = self.limits(src_padding)
         prefix = demands.prefix
         if prefix is None:

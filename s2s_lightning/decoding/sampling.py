@@ -12,6 +12,7 @@ from s2s_lightning.architecture import repeat, tree_map
 from s2s_lightning.decoding.base import Demands, Hypothesis, Network
 from s2s_lightning.decoding.one_by_one import Rows, one_by_one
 from s2s_lightning.decoding.rules import Ruled, Rules
+from s2s_lightning.decoding.truncation import EVERYTHING, Truncation
 from s2s_lightning.errors import UserError, check_at_least
 
 Noise = Callable[[Rows], Tensor]
@@ -21,25 +22,47 @@ Noise = Callable[[Rows], Tensor]
 class Sampling(Ruled):
     """Ancestral sampling: each token is drawn from softmax(log p / temperature), PAD and BOS left out.
 
+    The temperature comes first, then what is cut off: by ``top_k``, ``top_p``, ``min_p`` and ``typical_p`` in this
+    order, each from the softmax of what those before have left. One token stays at least.
+
     The noise of a token is a function of (seed, source, sample, step): a sentence is sampled alike alone and in any
     batch, and twice the same when it occurs twice. The samples of a sentence are independent, so that one may occur
-    several times; they are sorted by ``score``, which does not know of the temperature.
+    several times; they are sorted by ``score``, which does not know of the temperature or of what is cut off.
 
     Args:
         temperature: above 0; below 1 prefers what is probable.
         num_samples: outputs a sentence.
         seed: another seed, other samples.
+        top_k: only so many tokens may be drawn at a step, the most probable ones; 0 allows all.
+        top_p: only the most probable tokens, until their probabilities sum to this (the nucleus of Holtzman et al.,
+            2020, arXiv:1904.09751); 1 allows all.
+        min_p: only tokens at least so probable, as a share of the probability of the best (Nguyen et al., 2024,
+            arXiv:2407.01082); 0 allows all.
+        typical_p: only the tokens whose -log p is closest to the entropy of the step, until their probabilities sum to
+            this (Meister et al., 2023, arXiv:2202.00666); 1 allows all.
 
     Raises:
-        UserError: no sample at all, or a temperature that is not above 0.
+        UserError: no sample at all, a temperature that is not above 0, or a probability outside its range.
     """
 
-    def __init__(self, *, temperature: float = 1.0, num_samples: int = 1, seed: int = 1, **limits: Any) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: float = 1.0,
+        num_samples: int = 1,
+        seed: int = 1,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        typical_p: float = 1.0,
+        **limits: Any,
+    ) -> None:
         super().__init__(**limits)
         check_at_least(1, num_samples=num_samples)
         check_temperature(temperature)
         self.temperature = temperature
-        self.num_samples = num_samples
+        self.truncation = Truncation(top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
+        self.num_samples = self.num_outputs = num_samples
         self.seed = seed
 
     @torch.no_grad()
@@ -59,7 +82,8 @@ class Sampling(Ruled):
         def noise(rows: Rows) -> Tensor:
             return _uniform(keys[rows.place] + rows.tokens.shape[1])
 
-        found = one_by_one(model, state, rules, Ancestral(noise, self.temperature), self.manners)
+        choose = Ancestral(noise, self.temperature, self.truncation)
+        found = one_by_one(model, state, rules, choose, self.manners)
         flat = [hypothesis for (hypothesis,) in found]
         groups = [flat[start : start + self.num_samples] for start in range(0, len(flat), self.num_samples)]
         return [sorted(group, key=lambda hypothesis: -hypothesis.score) for group in groups]
@@ -77,16 +101,18 @@ class Ancestral:
     Args:
         noise: where the numbers come from.
         temperature: above 0.
+        truncation: what is not drawn, after the rules and the temperature.
     """
 
-    def __init__(self, noise: Noise, temperature: float = 1.0) -> None:
+    def __init__(self, noise: Noise, temperature: float = 1.0, truncation: Truncation = EVERYTHING) -> None:
         self.noise = noise
         self.temperature = temperature
+        self.truncation = truncation
 
     def __call__(self, scores: Tensor, rows: Rows) -> Tensor:
         allowed = scores[:, EOS:] / self.temperature
         allowed[:, 0].masked_fill_(~rows.may_end(allowed[:, 1:].amax(1)), -torch.inf)
-        return EOS + draw(allowed, self.noise(rows))
+        return EOS + draw(self.truncation(allowed), self.noise(rows))
 
 
 def draw(scores: Tensor, noise: Tensor) -> Tensor:

@@ -59,3 +59,13 @@ def test_a_checkpoint_holds_what_the_end_of_its_epoch_makes_of_the_run(tmp_path:
     saved = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=False)
     assert saved["lr_schedulers"] == [end["scheduler"]]
     assert saved["optimizer_states"][0]["param_groups"][0]["lr"] == end["rate"] == pytest.approx(0.1)
+
+
+def test_a_checkpoint_between_two_validations_has_no_score(tmp_path: Path) -> None:
+    fit(tmp_path / "run", max_steps=STEPS + 3, max_epochs=-1)
+    found = {
+        name: torch.load(tmp_path / f"run/checkpoints/{name}.ckpt", weights_only=False) for name in ("best", "last")
+    }
+    assert {name: content["global_step"] for name, content in found.items()} == {"best": STEPS, "last": STEPS + 3}
+    assert found["best"]["callbacks"]["BestAndLast"]["score"] is not None
+    assert found["last"]["callbacks"]["BestAndLast"]["score"] is None

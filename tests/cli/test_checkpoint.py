@@ -234,7 +234,10 @@ def test_a_checkpoint_whose_class_is_gone_names_it(trained: Run, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("monitor", "mode"),
-    [("val/loss", "min"), ("val/ppl", "min"), ("val/token_error_rate", "min"), ("val/bleu", "max"), ("mine", "max")],
+    [
+        *((f"val/{name}", "min") for name in ("loss", "ppl", "token_error_rate", "ter")),
+        *((name, "max") for name in ("val/bleu", "val/rougeL", "val/character", "mine")),
+    ],
 )
 def test_the_name_of_a_metric_says_what_is_better(monitor: str, mode: str) -> None:
     assert inferred_mode(monitor) == mode

@@ -22,7 +22,9 @@ def imported_by(*args: str) -> set[str]:
     return set(result.stderr.split())
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], [], ["generate", "--help"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], [], ["generate", "--help"], ["score", "--help"], ["average", "--help"]]
+)
 def test_help_imports_nothing_heavy(args: list[str]) -> None:
     assert not imported_by(*args) & LIGHT
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2s_lightning import EOS
+from s2s_lightning import EOS, PAD
 from s2s_lightning.architecture import Step
 from s2s_lightning.batch import Batch
-from s2s_lightning.decoding import Average, Beam, Decoding, Greedy, Hypothesis, Sampling
+from s2s_lightning.decoding import Average, Beam, Decoding, DiverseBeam, Greedy, Hypothesis, Sampling
+from s2s_lightning.decoding.base import Demands
 from s2s_lightning.families.merged import MergedDecoder
 from s2s_lightning.module import Seq2SeqModule
 from tests.contract.conftest import TGT_VOCAB, batch_of, random_pairs
@@ -20,7 +21,8 @@ TIGHT = {"max_length_ratio": 1.0, "max_length_offset": 2}
 SEARCHES: dict[str, Decoding] = {
     "greedy": Greedy(**TIGHT),
     "beam": Beam(3, n_best=2, length_penalty=Average(), **TIGHT),
-    "sampling": Sampling(num_samples=3, **TIGHT),
+    "sampling": Sampling(num_samples=3, top_k=9, top_p=0.95, min_p=0.02, typical_p=0.9, **TIGHT),
+    "diverse": DiverseBeam(4, num_groups=2, n_best=3, no_repeat_ngram=2, repetition_penalty=1.2, **TIGHT),
 }
 PART_OF_A_SOFTMAX = {
     MergedDecoder: "one softmax over target and source; tests/families/test_merged.py has both parts make 1",
@@ -36,11 +38,15 @@ def search(request: pytest.FixtureRequest) -> Decoding:
 
 
 def decode(
-    network: Seq2SeqModule, search: Decoding, sources: Sequence[list[int]], padding: int = 0
+    network: Seq2SeqModule,
+    search: Decoding,
+    sources: Sequence[list[int]],
+    padding: int = 0,
+    demands: Demands = Demands(),
 ) -> list[list[Hypothesis]]:
     """Search of sources without EOS, padded to at least ``padding``."""
     batch = batch_of([(src, []) for src in sources], padding)
-    return search(network.model, batch.src, batch.src_padding)
+    return search(network.model, batch.src, batch.src_padding, demands=demands)
 
 
 def assert_same(found: Sequence[Hypothesis], expected: Sequence[Hypothesis]) -> None:
@@ -103,10 +109,25 @@ def test_a_beam_of_one_is_greedy(network: Seq2SeqModule) -> None:
 def test_log_prob_is_that_of_force_decoding(network: Seq2SeqModule, search: Decoding) -> None:
     for src, hypotheses in zip(SOURCES, decode(network, search, SOURCES), strict=True):
         for found in hypotheses:
-            target = torch.tensor(emitted(found))
-            log_probs = force(network, batch_of([(src, found.tokens)]))[0, : len(target)]
-            log_prob = log_probs.gather(-1, target.unsqueeze(-1)).sum().item()
-            assert found.log_prob == pytest.approx(log_prob, abs=1e-9)
+            assert_forced(network, src, found)
+
+
+def assert_forced(network: Seq2SeqModule, src: list[int], found: Hypothesis) -> None:
+    """Its log_prob is that of force-decoding it."""
+    target = torch.tensor(emitted(found))
+    log_probs = force(network, batch_of([(src, found.tokens)]))[0, : len(target)]
+    assert found.log_prob == pytest.approx(log_probs.gather(-1, target.unsqueeze(-1)).sum().item(), abs=1e-9)
+
+
+def test_a_prefix_is_kept_and_is_that_of_its_sentence(network: Seq2SeqModule, search: Decoding) -> None:
+    """Of unequal lengths; the first one is longer than what its empty source allows."""
+    prefixes = [[5, 9, 5, 9, 4], [], [6, 7]]
+    rows = torch.tensor([[*prefix, *[PAD] * (5 - len(prefix))] for prefix in prefixes])
+    together = decode(network, search, SOURCES[:3], demands=Demands(rows))
+    for src, prefix, found in zip(SOURCES, prefixes, together, strict=False):
+        assert all(hypothesis.tokens[: len(prefix)] == prefix for hypothesis in found)
+        assert_forced(network, src, found[0])
+    assert_same(together[2], decode(network, search, SOURCES[2:3], demands=Demands(rows[2:, :2]))[0])
 
 
 def test_a_beam_wider_than_the_vocabulary_returns_distinct_sorted_hypotheses(network: Seq2SeqModule) -> None:

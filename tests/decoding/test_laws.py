@@ -16,7 +16,7 @@ from s2s_lightning.architecture import (
     assemble,
     masked_mean,
 )
-from s2s_lightning.decoding import GNMT, Average, Beam, Decoding, Greedy
+from s2s_lightning.decoding import GNMT, Average, Beam, Decoding, DiverseBeam, Greedy
 from tests.decoding.fakes import Table, assert_same, padded, sources
 
 TIGHT = {"max_length_ratio": 0.5, "max_length_offset": 3}
@@ -27,6 +27,8 @@ SEARCHES: dict[str, Decoding] = {
     "beam": Beam(3, n_best=3, **TIGHT),
     "average": Beam(4, n_best=4, length_penalty=Average(), **TIGHT),
     "gnmt wider than the vocabulary": Beam(20, n_best=3, length_penalty=GNMT(), min_length_ratio=0.4, **TIGHT),
+    "rules": Beam(3, n_best=2, no_repeat_ngram=2, repetition_penalty=1.3, **TIGHT),
+    "diverse": DiverseBeam(4, num_groups=2, n_best=4, length_penalty=Average(), **TIGHT),
 }
 
 

@@ -75,6 +75,10 @@ class Tokenizer(ABC):
             SPECIALS[i] if i < len(SPECIALS) else text.replace(" ", "▁") for i, text in zip(ids, texts, strict=True)
         ]
 
+    def vocabulary(self) -> list[str]:
+        """What each id is called, PAD, BOS, EOS and UNK first, in a list for other programs."""
+        return self.tokens(range(self.vocab_size))
+
     def symbols(self) -> "SymbolTokenizer | None":
         """Itself, where an id is a symbol that may be unknown and so worth copying: a word, a character."""
         return None

@@ -11,7 +11,8 @@ import torch
 from tokenizers import Tokenizer as Backend
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import Tokenizer, thaw
+from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, thaw
+from s2s_lightning.data.tokenizers.files import read_tokenizers
 from s2s_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ class TokenizerFile(Tokenizer):
         rows = [[theirs for i in row if i >= UNK and (theirs := self._theirs[i]) is not None] for row in ids]
         return self._backend.decode_batch(rows, skip_special_tokens=False)
 
+    def vocabulary(self) -> list[str]:
+        """The file's own names of its pieces, but for the special ones."""
+        return [*SPECIALS, *(str(self._backend.id_to_token(i)) for i in self._theirs[len(SPECIALS) :] if i is not None)]
+
     def state(self) -> str:
         return json.dumps({"options": self.options(), "backend": self._json})
 
@@ -149,6 +154,9 @@ class FromCheckpoint(Tokenizer):
     def tokens(self, ids: Sequence[int]) -> list[str]:
         return self._inner.tokens(ids)
 
+    def vocabulary(self) -> list[str]:
+        return self._inner.vocabulary()
+
     def symbols(self) -> "SymbolTokenizer | None":
         return self._inner.symbols()
 
@@ -172,6 +180,8 @@ def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
     Raises:
         UserError: no such file, or not a checkpoint of ours.
     """
+    if Path(checkpoint).is_dir():
+        return read_tokenizers(Path(checkpoint))
     if not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint")
     if not is_zipfile(checkpoint):

@@ -55,6 +55,10 @@ class SubwordTokenizer(Tokenizer):
         texts = self._backend.decode_batch(rows, skip_special_tokens=False)
         return [text.replace(RESERVED[UNK], SPECIALS[UNK]) for text in texts]
 
+    def vocabulary(self) -> list[str]:
+        """The library's own names of its pieces."""
+        return [*SPECIALS, *(str(self._backend.id_to_token(i)) for i in range(len(SPECIALS), self.vocab_size))]
+
     def options(self) -> dict[str, Any]:
         return self._options
 

@@ -149,6 +149,10 @@ class Bytes(Tokenizer):
         rows = (bytes(i - len(SPECIALS) for i in row if i >= len(SPECIALS)) for row in ids)
         return [row.decode(errors="replace") for row in rows]
 
+    def vocabulary(self) -> list[str]:
+        """Most bytes alone are no text."""
+        return [*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256))]
+
     def state(self) -> str:
         return ""
 

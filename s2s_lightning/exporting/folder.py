@@ -1,0 +1,57 @@
+"""Reads the folder that ``exporting.safetensors`` makes of a checkpoint: weights, configuration, tokenizers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY
+from s2s_lightning.data.tokenizers.files import read_tokenizers
+from s2s_lightning.errors import UserError
+
+WEIGHTS = "model.safetensors"
+MODEL = "model.json"
+CONFIG = "config.yaml"
+TIED = "tied"
+"""Key of the weights' metadata: JSON, name of a tensor that is not stored -> name of the one that it is."""
+
+
+def read_folder(folder: Path) -> dict[str, Any]:
+    """What the checkpoint held, but for the state of its training, on the CPU.
+
+    Raises:
+        UserError: it is no such folder, or a torn one.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        model = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        weights = read_weights(folder / WEIGHTS)
+    except FileNotFoundError as error:
+        missing = Path(error.filename or WEIGHTS).name
+        raise UserError(
+            f"{folder} is a folder without {missing}: give a checkpoint, or an export --format safetensors of one"
+        ) from error
+    except (SafetensorError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{folder} holds a torn {WEIGHTS}, {MODEL} or {CONFIG}: export the checkpoint again") from error
+    return {
+        "state_dict": weights,
+        "class_path": model["class_path"],
+        "hyper_parameters": model["vocabulary"],
+        CHECKPOINT_KEY: config,
+        "Seq2SeqData": {"tokenizers": read_tokenizers(folder), "copy": model["copy"]},
+    }
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """All tensors by their names, tied ones as one tensor."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(2, "missing", str(path))
+    with safe_open(path, framework="pt") as file:
+        tied = json.loads((file.metadata() or {}).get(TIED, "{}"))
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    return {**weights, **{name: weights[kept] for name, kept in tied.items()}}
