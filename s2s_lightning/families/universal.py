@@ -23,7 +23,8 @@ from s2s_lightning.architecture import (
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.transformer import DecoderLayer, EncoderLayer, Layers, Source, initialise
 from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn.attention import KeyValue, padding_bias
+from s2s_lightning.nn.attention import padding_bias
+from s2s_lightning.nn.cache import Cache
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.layers import Activation, LayerDrop, pass_through
 from s2s_lightning.nn.positions import SinusoidalPositions
@@ -82,7 +83,7 @@ class UniversalContext(NamedTuple):
 class UniversalDecoder(Decoder):
     """One layer of a Transformer's decoder, R times; before each, positions and the step are added.
 
-    All steps read the same projection of the source. Carry: a ``KeyValue`` for each step, as long as the target so far,
+    All steps read the same projection of the source. Carry: a ``Cache`` for each step, as long as the target so far,
     which is also the position.
 
     Args:
@@ -118,12 +119,11 @@ class UniversalDecoder(Decoder):
     def start(self, memory: Memory) -> State:
         kv = self.layer.cross_attention.project(memory.states, memory.values)
         source = OfSentence(Source(kv, padding_bias(memory.padding, memory.states.dtype)))
-        nothing = KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0])
-        return State(UniversalContext(source, self.layer_drop(memory.states)), [nothing] * self.num_steps)
+        return State(UniversalContext(source, self.layer_drop(memory.states)), [Cache.begin(kv)] * self.num_steps)
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         context: UniversalContext = state.context
-        done = state.carry[0].keys.shape[2]
+        done = state.carry[0].length
         position = torch.arange(done, done + y.shape[1], device=y.device)
         rotation = self.positions.rotation(y, position)
         y = self.dropout(y)

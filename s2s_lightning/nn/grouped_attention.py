@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.nn.attention import FEW, KeyValue, causal_bias, fold, unfold
+from s2s_lightning.nn.attention import FEW, causal_bias, fold, softmax, unfold
+from s2s_lightning.nn.cache import KeyValue
 from s2s_lightning.nn.positions import Rotation, rotate
 
 
@@ -31,7 +32,7 @@ def explicit_grouped_attention(q: Tensor, blocks: Sequence[KeyValue], bias: Tens
     folded = (q / math.sqrt(width)).reshape(batch, groups, -1, width)  # (B, G, H/G * T, d)
     products = torch.cat([folded @ block.keys.transpose(-1, -2) for block in blocks], -1)
     scores = products.view(*q.shape[:3], -1)
-    weights = (scores if bias is None else scores + bias).softmax(-1)
+    weights = softmax(scores if bias is None else scores + bias)
     parts = torch.split(weights.view(products.shape), [block.keys.shape[2] for block in blocks], -1)
     mean = parts[0] @ blocks[0].values
     for part, block in zip(parts[1:], blocks[1:], strict=True):
