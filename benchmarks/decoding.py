@@ -66,8 +66,10 @@ def ours(setting: Setting, share: slice, **numbers: str) -> Search:
 
     from s2s_lightning.checkpoint import load
     from s2s_lightning.decoding import Beam, Power
+    from s2s_lightning.packing import pack
 
     trained = load(setting.checkpoint, max_tokens=setting.max_tokens, **numbers)  # type: ignore[arg-type]
+    pack(trained.module.model)
     batches = list(trained.data.encode_sources(setting.sources))[share]
     beam = Beam(setting.beam_size, length_penalty=Power(setting.length_penalty))
 
