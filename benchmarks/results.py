@@ -151,6 +151,7 @@ def row(result: dict[str, Any]) -> list[str]:
         f"`{result['config']}`",
         f"{result['parameters'] / 1e6:.2f} M",
         f"{result['steps']:,}",
+        f"{result['cpu_seconds']:.0f}",
         *(["-", "-"] if result["config"] in WITHOUT_SOURCE else errors),
         f"{result['test_loss']:.3f}",
         f"{result['tokens_per_second']:,.0f}",
@@ -160,9 +161,9 @@ def row(result: dict[str, Any]) -> list[str]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """As Markdown, the best first."""
-    head = ["config", "parameters", "steps", "word error, %", "phoneme error, %", "nats a phoneme"]
+    head = ["config", "parameters", "steps", "CPU-s", "word error, %", "phoneme error, %", "nats a phoneme"]
     head += ["tokens/s", "words/s decoded"]
-    rows = [head, ["---"] + ["--:"] * 7, *(row(r) for r in sorted(results, key=lambda r: float(r["word_error"])))]
+    rows = [head, ["---"] + ["--:"] * 8, *(row(r) for r in sorted(results, key=lambda r: float(r["word_error"])))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from jsonargparse.typing import register_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -32,13 +33,13 @@ from s2s_lightning.checkpoint import (
     refuse_contradictions,
     stored_config,
 )
-from s2s_lightning.data import Seq2SeqData
+from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
 from s2s_lightning.given import config_files, given
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
-from s2s_lightning.parser import Parser
+from s2s_lightning.parser import Parser, as_text
 from s2s_lightning.runs import new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tools import tools_of
@@ -62,6 +63,9 @@ INJECTED = {
 
 KEPT_FOR_EVALUATION = ("callbacks", "default_root_dir")
 """The trainer settings of a checkpoint that hold for evaluation too; the others are about training and its machine."""
+
+
+register_type(CheckpointFile, partial(as_text, kind=CheckpointFile), CheckpointFile.named)
 
 
 class ArgumentParser(Parser, LightningArgumentParser):

@@ -155,6 +155,13 @@ def _short(class_path: str) -> str:
     return class_path.rsplit(".", 1)[-1]
 
 
+def as_text(value: Any, kind: type) -> str:
+    """A value of a type that is written as text; ValueError for any other, of which a union may have one."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{value!r} is no {kind.__name__}")
+    return str(value)
+
+
 _VALUE = r"(?:Given|Got) value: (.*?)(?:\. Got value: .*)?$"
 
 _Mistake = Callable[[_Place, re.Match[str], list[str]], str]

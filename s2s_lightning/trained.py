@@ -14,7 +14,7 @@ from s2s_lightning.callbacks.configuration import Config
 from s2s_lightning.callbacks.run import source_ids
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.tokenizers.base import SPECIALS
-from s2s_lightning.decoding import Decoding, Demands
+from s2s_lightning.decoding import Decoding, Demands, Phrase, phrases_of
 from s2s_lightning.errors import UserError
 from s2s_lightning.forcing import force
 from s2s_lightning.module import Seq2SeqModule
@@ -194,7 +194,7 @@ class Trained:
         prefixes: Sequence[str] | None,
         constraints: Sequence[Sequence[str]] | None,
         decoding: Decoding,
-    ) -> tuple[list[list[int]] | None, list[list[list[int]]] | None]:
+    ) -> tuple[list[list[int]] | None, list[list[Phrase]] | None]:
         """The ids of the prefix and of the phrases of each text."""
         if constraints is not None and any(constraints) and not decoding.heeds_phrases:
             raise UserError(
@@ -204,12 +204,7 @@ class Trained:
         prefix = None if prefixes is None or not any(prefixes) else self._known(prefixes, texts)
         if constraints is None or not any(constraints):
             return prefix, None
-        # pieces are cut otherwise after a space, where most occurrences stand
-        space = "" if self.data.tokenizers.target.symbols() else " "
-        return prefix, [
-            self._known([space + phrase for phrase in phrases], [text] * len(phrases))
-            for phrases, text in zip(constraints, texts, strict=True)
-        ]
+        return prefix, phrases_of(constraints, self.tools)
 
     def _known(self, wanted: Sequence[str], texts: Sequence[str]) -> list[list[int]]:
         rows = self.data.encode_targets(wanted, texts)
@@ -222,7 +217,7 @@ class Trained:
 def demands_of(
     rows: Sequence[int],
     prefixes: Sequence[Sequence[int]] | None,
-    phrases: Sequence[list[list[int]]] | None,
+    phrases: Sequence[Sequence[Phrase]] | None,
     *,
     device: torch.device,
 ) -> Demands:

@@ -13,7 +13,9 @@ from tests.documents import blocks, commands, tree, type_in, workplace
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the README's own architecture in it, as its reader would save it."""
+    """A working folder with the README's own architecture in it, as its reader would save it, and some words."""
+    (tmp_path / "words.txt").write_text("lightning\nthunder\n")
+    (tmp_path / "words.ref").write_text("L AY T N IH NG\nTH AH N D ER\n")
     (example,) = [block for block in blocks("README.md", "python") if "class BagOfWords" in block]
     (tmp_path / "bag_of_words.py").write_text(example)
     (tmp_path / "bag_of_words.yaml").write_text(blocks("README.md", "yaml")[0])

@@ -27,8 +27,8 @@ from s2s_lightning.data.dataset import Copies, EpochwiseDataset, PairDataset
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store, write_evaluation, write_training
-from s2s_lightning.data.tokenizers import Tokenizer
-from s2s_lightning.data.tokenizers.given import frozen_tokenizers
+from s2s_lightning.data.tokenizers import CheckpointFile, Tokenizer
+from s2s_lightning.data.tokenizers.given import frozen_tokenizers, opened
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.errors import UserError, check_at_least
 
@@ -46,8 +46,10 @@ class Seq2SeqData(LightningDataModule):
 
     Args:
         corpus: where the pairs come from; the CMU Pronouncing Dictionary by default.
-        tokenizer: of the source, and of both sides when ``tgt_tokenizer`` is not given; by default the corpus says.
-        tgt_tokenizer: of the target, when it is to have a vocabulary of its own.
+        tokenizer: of the source, and of both sides when ``tgt_tokenizer`` is not given; by default the corpus says. The
+            name of a checkpoint, which ends in .ckpt, stands for its tokenizers, as ``tokenizers_from`` does; for the
+            target's alone where the corpus has no source, so that a language model can help that checkpoint's search.
+        tgt_tokenizer: of the target, when it is to have a vocabulary of its own; a checkpoint stands for its target's.
         max_tokens: tokens of a batch: sentences times the longest of either side, padding included.
         batch_size: sentences of a batch; when given, it replaces ``max_tokens``.
         eval_max_tokens: tokens of a batch in validation, test and generation; ``max_tokens`` by default.
@@ -71,8 +73,8 @@ class Seq2SeqData(LightningDataModule):
     def __init__(
         self,
         corpus: Corpus | None = None,
-        tokenizer: Tokenizer | None = None,
-        tgt_tokenizer: Tokenizer | None = None,
+        tokenizer: CheckpointFile | Tokenizer | None = None,
+        tgt_tokenizer: CheckpointFile | Tokenizer | None = None,
         *,
         max_tokens: int = 4096,
         batch_size: int | None = None,
@@ -140,6 +142,10 @@ class Seq2SeqData(LightningDataModule):
         if self.tokenizers_from is not None:
             return Tokenizers.from_state(frozen_tokenizers(self.tokenizers_from))
         src, tgt = self._requested
+        has_source = self.corpus.has_source
+        if isinstance(src, str) and tgt is None and has_source:
+            return Tokenizers.from_state(frozen_tokenizers(src))
+        src, tgt = opened(src, "src" if has_source else "tgt"), opened(tgt, "tgt")
         if src is None:
             natural_src, natural_tgt = self.corpus.tokenizers()
             src, tgt = natural_src, natural_tgt if tgt is None else tgt

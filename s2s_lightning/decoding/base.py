@@ -1,7 +1,7 @@
 """What every search takes and gives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -35,16 +35,20 @@ class Network(Protocol):
         """Log-probabilities (B, T, V) of what follows each of tokens (B, T)."""
 
 
+Phrase = Sequence[Sequence[int]]
+"""Sequences of target ids, the ways to write a phrase: at the beginning of a text and after a space, say."""
+
+
 class Demands(NamedTuple):
     """What is asked of the outputs of each of B sentences beyond what the settings of the search say.
 
     Attributes:
         prefix: (B, P) target ids that the output begins with, PAD after them, without BOS.
-        phrases: for each sentence the sequences of target ids that its outputs must contain.
+        phrases: for each sentence the phrases that its outputs must contain, each in one of its ways.
     """
 
     prefix: Tensor | None = None
-    phrases: list[list[list[int]]] | None = None
+    phrases: Sequence[Sequence[Phrase]] | None = None
 
 
 class Tools(NamedTuple):

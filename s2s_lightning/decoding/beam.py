@@ -15,6 +15,7 @@ from s2s_lightning.decoding.base import Demands, Hypothesis, Network
 from s2s_lightning.decoding.coverage import Coverage, attention_over
 from s2s_lightning.decoding.ended import Ended, collect
 from s2s_lightning.decoding.length_penalty import LengthPenalty, NoPenalty
+from s2s_lightning.decoding.phrases import Phrases
 from s2s_lightning.decoding.rules import Ruled, Rules, ruled
 from s2s_lightning.decoding.top_k import top_k
 from s2s_lightning.errors import UserError, check_at_least
@@ -30,6 +31,7 @@ class Sentences(NamedTuple):
         total: (R, W), the sum of the ruled scores, which falls with every token; -inf for those that are dead.
         coverage: of the live hypotheses, if it counts.
         best: the n best that ended.
+        phrases: what the live hypotheses have said of what they must, if anything is asked for.
     """
 
     rules: Rules
@@ -38,6 +40,7 @@ class Sentences(NamedTuple):
     total: Tensor
     coverage: Coverage | None
     best: Ended
+    phrases: Phrases | None = None
 
     def take(self, index: Tensor) -> "Sentences":
         """The sentences ``index``."""
@@ -114,7 +117,7 @@ class Beam(Ruled):
         demands: Demands = Demands(),
     ) -> list[list[Hypothesis]]:
         state = model.start(src, src_padding, src_copy)  # one row a sentence: the beam opens at the first step
-        sentences = self._begin(self.rules(src_padding, demands), src_padding)
+        sentences = self._begin(src_padding, demands)
         ended: list[Ended] = []
         while len(sentences.tokens) > 0:
             last = sentences.tokens[..., -1].reshape(-1, 1)
@@ -133,7 +136,8 @@ class Beam(Ruled):
                 sentences = sentences.take(stay)
         return collect(ended)
 
-    def _begin(self, rules: Rules, src_padding: Tensor) -> Sentences:
+    def _begin(self, src_padding: Tensor, demands: Demands) -> Sentences:
+        rules = self.rules(src_padding, demands)
         place = torch.arange(len(src_padding), device=src_padding.device)
         none = torch.full((len(place), self.n_best), -torch.inf, device=place.device)
         best = Ended(place, place.new_empty(len(place), self.n_best, 0), none, none)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from s2s_lightning.decoding.around import Around
 from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Tools
 from s2s_lightning.decoding.sampling import Sampling
 from s2s_lightning.decoding.utility import ChrF, Utility
 from s2s_lightning.errors import check_at_least
 
 
-class MBR(Decoding):
+class MBR(Around):
     """Minimum Bayes risk: the output that is best on average if any of the others were right.
 
     score(y) = 1 / M * sum_i utility(y, y_i) over the M outputs of another search, each of which is a candidate and
@@ -32,18 +33,14 @@ class MBR(Decoding):
 
     def __init__(self, search: Decoding | None = None, *, utility: Utility | None = None, n_best: int = 1) -> None:
         check_at_least(1, n_best=n_best)
-        self.search = search or Sampling(num_samples=32)
+        super().__init__(search or Sampling(num_samples=32))
         self.utility = utility or ChrF()
         self.num_outputs = n_best
-        self.heeds_phrases = self.search.heeds_phrases
         self.decode: Callable[[list[int]], str] | None = None
 
     def attach(self, tools: Tools) -> None:
-        self.search.attach(tools)
+        super().attach(tools)
         self.decode = tools.decode
-
-    def network(self, model: Network) -> Network:
-        return self.search.network(model)
 
     def __call__(
         self,

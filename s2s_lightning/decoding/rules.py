@@ -152,7 +152,15 @@ class Ruled(LengthLimited):
         self.attached = True  # a text that the tokenizer cannot write has no ids, and needs none
 
     def rules(self, src_padding: Tensor, demands: Demands) -> Rules:
-        """Of each sentence; src_padding (B, S), True at padding. A prefix is never cut, however long."""
+        """Of each sentence; src_padding (B, S), True at padding. A prefix is never cut, however long.
+
+        Raises:
+            UserError: phrases are asked for, of a search that does not heed them.
+        """
+        if any(demands.phrases or []):
+            raise UserError(
+                f"{type(self).__name__} cannot make outputs contain phrases: take --decoding ConstrainedBeam"
+            )
         assert self.attached, "attach() must come first: bad_words are text"
         limits = self.limits(src_padding)
         prefix = demands.prefix

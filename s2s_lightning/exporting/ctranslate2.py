@@ -26,7 +26,7 @@ from s2s_lightning.families.transformer import TransformerDecoder, TransformerEn
 from s2s_lightning.packing import PackedReadout
 
 if TYPE_CHECKING:
-    from s2s_lightning.checkpoint import Trained
+    from s2s_lightning.trained import Trained
 
 INSTEAD = "export it with --format safetensors, or run it with generate"
 

@@ -25,7 +25,7 @@ ON_THE_COMMAND_LINE = {
     "--model.d_modle 3": "--model.d_modle is not an option of Transformer: did you mean --model.d_model?",
     "--optimizer.lrr 3": "--optimizer.lrr is not an option of AdamW: did you mean --optimizer.lr?",
     "--schedule InverseSqrt --schedule.warmup 5": "option of InverseSqrt: did you mean --schedule.warmup_steps?",
-    "--decoding.beam_size 5": "not an option of Greedy, but of Beam: add --decoding Beam before it",
+    "--decoding.beam_size 5": "not an option of Greedy, but of Beam",
     "--data.tokenizer.vocab_size 5": "--data.tokenizer must name a class before its options; choose one of BPE",
     "--data.tokenizer {class_path:\\ BPE,init_args:\\ {vocab_siz:\\ 3}}": "did you mean --data.tokenizer.vocab_size?",
     "--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitr x": "did you mean --trainer.callbacks.monitor?",

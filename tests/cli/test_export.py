@@ -16,7 +16,7 @@ from torch import Tensor
 import s2s_lightning
 from benchmarks.reduced import reduced
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY
-from s2s_lightning.checkpoint import Trained, instantiate, read
+from s2s_lightning.checkpoint import instantiate, read
 from s2s_lightning.commands import export
 from s2s_lightning.data import BPE, Bytes, Characters, Seq2SeqData, Unigram, Word, WordPiece
 from s2s_lightning.data.tokenizers import FromCheckpoint, Tokenizer, TokenizerFile
@@ -24,6 +24,7 @@ from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Greedy
 from s2s_lightning.exporting.vocabulary import pieces
 from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.trained import Trained
 from tests.cli.conftest import Run, command, done, fitted
 from tests.contract.conftest import CONFIGS
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import s2s_lightning
-from s2s_lightning.commands.generate import GREEDY, parse_search
 from s2s_lightning.decoding import GNMT, MBR, Beam, Decoding, DiverseBeam, Greedy, Sampling
+from s2s_lightning.generating.search import GREEDY, parse_search
 from s2s_lightning.utilities import BLEU, EditDistance
 from tests.cli.conftest import Run, done
 
@@ -48,7 +48,7 @@ def test_a_search_of_the_command_line_is_the_one_of_python(trained: Run, line: s
 def test_generate_and_evaluation_take_a_nested_search(trained: Run, tmp_path: Path) -> None:
     search = ["--decoding", "MBR", "--decoding.search", "Beam", "--decoding.search.n_best", "5"]
     (tmp_path / "in").write_text("".join(f"{line}\n" for line in LINES))
-    done("generate", *search, trained.last, tmp_path / "in", "-o", tmp_path / "out")
+    done("generate", *search, "--blank", "model", trained.last, tmp_path / "in", "-o", tmp_path / "out")
     expected = s2s_lightning.load(trained.last).generate(LINES, MBR(Beam(n_best=5)))
     assert (tmp_path / "out").read_text().split("\n")[:-1] == expected
     done("test", "--ckpt_path", trained.last, *search, "--trainer.default_root_dir", tmp_path)

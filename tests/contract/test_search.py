@@ -1,19 +1,34 @@
-"""Laws 3, 9, 10, 11 and 12 of the search, over every shipped configuration."""
+"""Laws 3 and 9 to 13 of the search, over every shipped configuration."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from s2s_lightning import EOS, PAD
+from s2s_lightning import EOS, PAD, UNK
 from s2s_lightning.architecture import Step
 from s2s_lightning.batch import Batch
-from s2s_lightning.decoding import Average, Beam, Decoding, DiverseBeam, Greedy, Hypothesis, Sampling
-from s2s_lightning.decoding.base import Demands
+from s2s_lightning.decoding import (
+    Average,
+    Beam,
+    ConstrainedBeam,
+    Decoding,
+    Demands,
+    DiverseBeam,
+    Ensemble,
+    Greedy,
+    Hypothesis,
+    Sampling,
+    ShallowFusion,
+)
+from s2s_lightning.decoding.ensemble import AverageOf
+from s2s_lightning.errors import UserError
 from s2s_lightning.families.merged import MergedDecoder
 from s2s_lightning.module import Seq2SeqModule
-from tests.contract.conftest import TGT_VOCAB, batch_of, random_pairs
+from tests.contract.conftest import TGT_VOCAB, batch_of, build, random_pairs
+from tests.decoding.fakes import forced, tools
 
 TIGHT = {"max_length_ratio": 1.0, "max_length_offset": 2}
 """Limits at which sentences of unlike lengths leave the batch at unlike steps."""
@@ -185,3 +200,48 @@ def test_attention_is_not_made_unless_it_is_asked_for(network: Seq2SeqModule) ->
     if network.model.readout.needs_attention:
         return
     assert network.model.teacher_force(batch_of(random_pairs(2))).attention is None
+
+
+@pytest.mark.parametrize("average", ["linear", "log"])
+def test_a_model_with_itself_is_the_model(network: Seq2SeqModule, average: AverageOf) -> None:
+    ensemble = Ensemble(["itself"], search=SEARCHES["beam"], average=average)
+    ensemble.attach(tools(network=lambda _: network.model))
+    found, expected = (decode(network, search, SOURCES[:3]) for search in (ensemble, SEARCHES["beam"]))
+    for hypotheses, others in zip(found, expected, strict=True):
+        assert_same(hypotheses, others)
+
+
+def test_any_family_is_a_member_beside_a_transformer(network: Seq2SeqModule) -> None:
+    """Unless one of them copies; its log_prob is that of force-decoding all members."""
+    ensemble = Ensemble(["transformer"], search=Beam(2, **TIGHT))
+    ensemble.attach(tools(network=lambda _: build(Path("configs/transformer.yaml")).double().model))
+    if network.model.readout.needs_attention:
+        with pytest.raises(UserError, match="must copy, or none"):
+            decode(network, ensemble, SOURCES[:2])
+        return
+    for src, (found,) in zip(SOURCES[:3], decode(network, ensemble, SOURCES[:3]), strict=True):
+        together = ensemble.beside(network.model)
+        assert found.log_prob == pytest.approx(sum(forced(together, [*src, EOS], emitted(found))), abs=1e-9)
+
+
+def test_a_language_model_helps_any_family(network: Seq2SeqModule) -> None:
+    language_model = build(Path("configs/lm.yaml")).double().model
+    fused = ShallowFusion("lm", weight=0.6, search=SEARCHES["beam"])
+    fused.attach(tools(language_model=lambda _: language_model))
+    for src, hypotheses in zip(SOURCES[:3], decode(network, fused, SOURCES[:3]), strict=True):
+        for found in hypotheses:
+            tokens = emitted(found)
+            log_prob = sum(forced(network.model, [*src, EOS], tokens))
+            said = sum(forced(language_model, [EOS], [i if i < TGT_VOCAB else UNK for i in tokens]))
+            assert found.log_prob == pytest.approx(log_prob, abs=1e-9)
+            assert found.score == pytest.approx((log_prob + 0.6 * said) / len(tokens), abs=1e-9)
+
+
+def test_any_family_says_the_phrases_it_is_asked_for(network: Seq2SeqModule) -> None:
+    asked = [[[[5, 6]], [[7]]], [], [[[8, 8, 4], [8, 5]]]]
+    batch = batch_of([(src, []) for src in SOURCES[:3]])
+    found = ConstrainedBeam(4, **TIGHT)(network.model, batch.src, batch.src_padding, demands=Demands(phrases=asked))
+    for src, (best,), phrases in zip(SOURCES, found, asked, strict=False):
+        text = f" {' '.join(map(str, best.tokens))} "
+        assert all(any(f" {' '.join(map(str, way))} " in text for way in phrase) for phrase in phrases)
+        assert best.log_prob == pytest.approx(sum(forced(network.model, [*src, EOS], emitted(best))), abs=1e-9)

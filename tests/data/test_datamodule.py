@@ -1,7 +1,7 @@
 """The data module alone, under Lightning's Trainer, and on the command line."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from s2s_lightning.data import (
     BPE,
     Bytes,
     Characters,
+    CheckpointFile,
     Corpus,
     FromCheckpoint,
     Generated,
@@ -166,12 +167,27 @@ def test_one_side_of_a_checkpoint_is_a_tokenizer(tmp_path: Path, checkpoint: tup
     assert again.decode([[5, 6]]) == data.decode([[5, 6]])
 
 
-def test_a_language_model_takes_the_target_vocabulary_of_a_checkpoint(
+def test_the_name_of_a_checkpoint_stands_for_its_tokenizers(
     tmp_path: Path, checkpoint: tuple[str, Seq2SeqData]
 ) -> None:
     path, first = checkpoint
+    name = CheckpointFile(path)
+    assert generated(tmp_path, tokenizer=name).state_dict() == first.state_dict()
+    sides = generated(tmp_path, tokenizer=name, tgt_tokenizer=name)
+    assert sides.state_dict() == first.state_dict()
+    source = generated(tmp_path, tokenizer=name, tgt_tokenizer=Pretokenized()).tokenizers
+    assert source.src.frozen() == first.tokenizers.src.frozen()
+    assert source.target.frozen() != first.tokenizers.target.frozen()
+
+
+@pytest.mark.parametrize("tokenizer", [CheckpointFile, lambda path: FromCheckpoint(path, "tgt")])
+def test_a_language_model_takes_the_target_vocabulary_of_a_checkpoint(
+    tmp_path: Path, checkpoint: tuple[str, Seq2SeqData], tokenizer: Callable[[str], CheckpointFile | FromCheckpoint]
+) -> None:
+    path, first = checkpoint
     corpus = TargetSide(Answers())
-    data = Seq2SeqData(corpus, FromCheckpoint(path, "tgt"), max_tokens=64, cache_dir=str(tmp_path))
+    data = Seq2SeqData(corpus, tokenizer(path), max_tokens=64, cache_dir=str(tmp_path))
+    assert data.tokenizers.target.frozen() == first.tokenizers.target.frozen()  # whichever way it came
     assert (data.src_vocab_size, data.tgt_vocab_size) == (first.tgt_vocab_size, None)
     batches = list(data.train_dataloader())
     assert all(batch.src.tolist() == [[EOS]] * len(batch.src) for batch in batches)

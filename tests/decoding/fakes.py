@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.architecture import State, Step
-from s2s_lightning.decoding import GNMT, Average, Hypothesis, LengthPenalty, NoPenalty, Power
+from s2s_lightning.decoding import GNMT, Average, Hypothesis, LengthPenalty, Network, NoPenalty, Power, Tools
 
 VOCAB = 6
 WORDS = range(EOS + 1, VOCAB)
@@ -69,7 +71,7 @@ def padded(rows: Sequence[Sequence[int]], extra: int = 0) -> tuple[Tensor, Tenso
     return src, src == PAD
 
 
-def forced(model: Table, src: Sequence[int], emitted: Sequence[int]) -> list[float]:
+def forced(model: Network, src: Sequence[int], emitted: Sequence[int]) -> list[float]:
     """The log-probability of each emitted token after those before it."""
     with torch.no_grad():
         state, terms = model.start(*padded([src])), []
@@ -81,7 +83,7 @@ def forced(model: Table, src: Sequence[int], emitted: Sequence[int]) -> list[flo
 
 
 def ranked(
-    model: Table, src: Sequence[int], outputs: Iterator[tuple[int, ...]], divisor: Callable[[int], float]
+    model: Network, src: Sequence[int], outputs: Iterator[tuple[int, ...]], divisor: Callable[[int], float]
 ) -> list[Hypothesis]:
     """Outputs (with EOS if they end) as hypotheses, best first."""
     found = []
@@ -125,3 +127,9 @@ def assert_same(found: Sequence[Hypothesis], expected: Sequence[Hypothesis], tol
     for column in ("log_prob", "score"):
         values = [[getattr(h, column) for h in hypotheses] for hypotheses in (found, expected)]
         torch.testing.assert_close(*map(torch.tensor, values), rtol=0, atol=tolerance)
+
+
+def tools(**given: Callable[..., Any]) -> Tools:
+    """Those that a test needs."""
+    missing = {name: partial(pytest.fail, f"{name} is not to be used") for name in Tools._fields}
+    return Tools(**{**missing, **given})

@@ -25,6 +25,9 @@ class Pair(NamedTuple):
 class Corpus(ABC):
     """Pairs of text in up to three splits, read as a stream."""
 
+    has_source = True
+    """False where all sources are empty: text for a language model."""
+
     @abstractmethod
     def has(self, split: Split) -> bool:
         """Whether there is such a split."""

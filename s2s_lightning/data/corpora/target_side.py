@@ -17,6 +17,8 @@ class TargetSide(Corpus):
         corpus: where the targets come from; the CMU Pronouncing Dictionary by default.
     """
 
+    has_source = False
+
     def __init__(self, corpus: Corpus | None = None) -> None:
         self.corpus = CMUDict() if corpus is None else corpus
 

@@ -1,7 +1,7 @@
 """Text to ids and back."""
 
 from s2s_lightning.data.tokenizers.base import Tokenizer, thaw
-from s2s_lightning.data.tokenizers.given import FromCheckpoint, TokenizerFile
+from s2s_lightning.data.tokenizers.given import CheckpointFile, FromCheckpoint, TokenizerFile
 from s2s_lightning.data.tokenizers.subwords import BPE, Unigram, WordPiece
 from s2s_lightning.data.tokenizers.symbols import Bytes, Characters, Pretokenized, SymbolTokenizer, Word
 
@@ -9,6 +9,7 @@ __all__ = [
     "BPE",
     "Bytes",
     "Characters",
+    "CheckpointFile",
     "FromCheckpoint",
     "Pretokenized",
     "SymbolTokenizer",

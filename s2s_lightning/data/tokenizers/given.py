@@ -119,6 +119,21 @@ class TokenizerFile(Tokenizer):
         return tokenizer
 
 
+class CheckpointFile(str):
+    """The name of a checkpoint where a tokenizer is expected: it ends in .ckpt."""
+
+    @classmethod
+    def named(cls, value: Any) -> Self:
+        """Raises ValueError for anything else."""
+        if not (isinstance(value, str) and value.endswith(".ckpt")):
+            raise ValueError("not the name of a checkpoint, which ends in .ckpt")
+        return cls(value)
+
+    def __fspath__(self) -> str:
+        """A path to jsonargparse, which would else read the file as YAML."""
+        return str(self)
+
+
 class FromCheckpoint(Tokenizer):
     """The tokenizer of one side of a checkpoint.
 
@@ -172,6 +187,11 @@ class FromCheckpoint(Tokenizer):
         tokenizer = cls(**content["options"])
         tokenizer._inner = thaw(content["inner"])
         return tokenizer
+
+
+def opened(tokenizer: str | Tokenizer | None, side: Literal["src", "tgt"]) -> Tokenizer | None:
+    """The tokenizer of one side of a checkpoint, if it is named; any other as it is."""
+    return FromCheckpoint(tokenizer, side) if isinstance(tokenizer, str) else tokenizer
 
 
 def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
