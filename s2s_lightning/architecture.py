@@ -15,6 +15,7 @@ from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.loss import CrossEntropy, linear_cross_entropy
+from s2s_lightning.nn.cache import Cache
 from s2s_lightning.nn.token_dropout import TokenDropout
 
 Tree = Any
@@ -54,12 +55,26 @@ class State(NamedTuple):
     """What a decoder needs to go on. A call never changes the state it was given, so a state can be branched.
 
     Attributes:
-        context: fixed from ``start`` on: projected keys and values, masks.
+        context: fixed from ``start`` on: projected keys and values, masks; what may be read by several hypotheses of a
+            sentence at once stands in ``OfSentence``.
         carry: replaced by each call: hidden states, key/value cache, last inputs, position as a (B,) tensor.
     """
 
     context: Tree
     carry: Tree
+
+
+class OfSentence(NamedTuple):
+    """A part of a context with one row a sentence, also where each sentence has several rows of carry, its hypotheses.
+
+    Who reads it takes the rows of carry of one sentence, which stand in sequence, for positions of one target:
+    (B*K, T, D) is viewed as (B, K*T, D), and keys are read once a sentence and not once a hypothesis.
+
+    Attributes:
+        parts: the tree.
+    """
+
+    parts: Tree
 
 
 class DecoderOutput(NamedTuple):
@@ -326,31 +341,53 @@ def assemble(
     return Seq2Seq(src, encoder, tgt, decoder, readout(own if tie_embeddings == "none" else tgt.weight))
 
 
-def tree_map(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """Apply to each tensor of a nested state; None stays None."""
+Change = Callable[[Tensor], Tensor]
+
+
+def tree_map(change: Callable[[Any], Any], tree: Tree, leaves: tuple[type, ...] = (Tensor,)) -> Tree:
+    """Change each tensor of a nested state, or what else counts as a leaf; None stays None."""
     if tree is None:
         return None
-    if isinstance(tree, Tensor):
-        return function(tree)
+    if isinstance(tree, leaves):
+        return change(tree)
     if isinstance(tree, dict):
-        return {key: tree_map(function, value) for key, value in tree.items()}
-    parts = [tree_map(function, part) for part in tree]
+        return {key: tree_map(change, value, leaves) for key, value in tree.items()}
+    parts = [tree_map(change, part, leaves) for part in tree]
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+
+
+def _move(move: Change, tree: Tree, of_sentence: Change) -> Tree:
+    """Move the rows of each tensor, those of a sentence by a function of their own; of a cache the index alone."""
+
+    def moved(leaf: Any) -> Any:
+        if isinstance(leaf, OfSentence):
+            return tree_map(of_sentence, leaf)
+        return leaf._replace(row=move(leaf.row)) if isinstance(leaf, Cache) else move(leaf)
+
+    return tree_map(moved, tree, (Tensor, OfSentence, Cache))
 
 
 def repeat(state: State, k: int) -> State:
     """Each row k times in sequence: (B, ...) -> (B*k, ...), for k hypotheses a sentence."""
-    return State(*(tree_map(lambda x: x.repeat_interleave(k, 0), part) for part in state))
+    repeated = partial(torch.repeat_interleave, repeats=k, dim=0)
+    return State(*(_move(repeated, part, repeated) for part in state))
 
 
 def select(state: State, index: Tensor) -> State:
     """Keep the rows ``index``, context included: sentences leave the batch."""
-    return State(*(tree_map(lambda x: x.index_select(0, index), part) for part in state))
+    return branch(state, index, index)
+
+
+def branch(state: State, index: Tensor, sentences: Tensor) -> State:
+    """Go on with the rows ``index`` of the carry, equally many in sequence for each of the ``sentences``."""
+    kept, of_sentence = (partial(torch.index_select, dim=0, index=rows) for rows in (index, sentences))
+    return State(*(_move(kept, part, of_sentence) for part in state))
 
 
 def reorder(state: State, index: Tensor) -> State:
     """Row i goes on from row ``index[i]`` of the same sentence: the carry moves, the context stays."""
-    return State(state.context, tree_map(lambda x: x.index_select(0, index), state.carry))
+    moved = partial(torch.index_select, dim=0, index=index)
+    return State(state.context, _move(moved, state.carry, moved))
 
 
 def masked_mean(states: Tensor, padding: Tensor) -> Tensor:

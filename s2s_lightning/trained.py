@@ -19,6 +19,7 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.forcing import force
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.numerics import Quantized
+from s2s_lightning.packing import pack
 from s2s_lightning.scoring import Scored, score
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Trained:
         self.data = data
         self.config = config
         self.quantized = quantized
+        self._packed = False
 
     @cached_property
     def tools(self) -> "Tools":
@@ -118,6 +120,7 @@ class Trained:
         """
         decoding = decoding or self.module.decoding
         decoding.attach(self.tools)
+        self._pack()
         demands = self._demands(texts, prefixes, constraints, decoding)
         found: list[list[Output]] = [[] for _ in texts]
         for batch in self.data.encode_sources(texts):
@@ -175,6 +178,11 @@ class Trained:
         if weights is not None:
             weights = weights[..., :emitted, [*order, len(src)]]
         return Explanation(source, tokens, log_probs[:emitted], weights)
+
+    def _pack(self) -> None:
+        if not self._packed:
+            pack(self.module.model)
+            self._packed = True
 
     def _moved(self, batch: Batch) -> Batch:
         moved: Batch = tree_map(lambda x: x.to(self.module.device), batch)

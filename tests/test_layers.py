@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "decoding": {"decoding", "architecture"},
     "forcing": {"batch", "decoding"},
     "numerics": {"architecture", "loss"},
+    "packing": {"architecture"},
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
     "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules"},
     "families": {"families", "architecture", "loss", "nn", "module"},

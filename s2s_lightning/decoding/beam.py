@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import State, Step, reorder, select, tree_map
+from s2s_lightning.architecture import State, Step, branch, reorder, tree_map
 from s2s_lightning.decoding.base import Demands, Hypothesis, Network
 from s2s_lightning.decoding.coverage import Coverage, attention_over
 from s2s_lightning.decoding.ended import Ended, collect
@@ -224,6 +224,6 @@ def _follow(state: State, parent: Tensor, width: int, stay: Tensor) -> State:
     first = torch.arange(len(parent), device=parent.device) * width
     rows = (first.unsqueeze(1) + parent).index_select(0, stay).flatten()
     if len(stay) < len(parent) or parent.shape[1] != width:
-        return select(state, rows)
+        return branch(state, rows, stay)
     identity = torch.arange(len(rows), device=rows.device)
     return state if torch.equal(rows, identity) else reorder(state, rows)

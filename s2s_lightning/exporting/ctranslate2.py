@@ -23,6 +23,7 @@ from s2s_lightning.exporting.ctranslate2_layers import (
 from s2s_lightning.exporting.vocabulary import pieces
 from s2s_lightning.families.modern import ModernDecoder, ModernEncoder
 from s2s_lightning.families.transformer import TransformerDecoder, TransformerEncoder
+from s2s_lightning.packing import PackedReadout
 
 if TYPE_CHECKING:
     from s2s_lightning.trained import Trained
@@ -120,7 +121,7 @@ def refuse_others(model: Seq2Seq) -> None:
     known: dict[str, tuple[nn.Module, tuple[type, ...]]] = {
         "encoder": (model.encoder, (TransformerEncoder, ModernEncoder)),
         "decoder": (model.decoder, (TransformerDecoder, ModernDecoder)),
-        "readout": (model.readout, (LinearReadout,)),
+        "readout": (model.readout, (LinearReadout, PackedReadout)),
     }
     for name, (part, kinds) in known.items():
         if type(part) not in kinds:  # a subclass computes something else

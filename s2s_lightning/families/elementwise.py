@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State
+from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, OfSentence, State
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.transformer import Source
 from s2s_lightning.families.transformer import initialise as initialise_products
@@ -128,7 +128,8 @@ class DecoderBlock(nn.Module):
 class BlockDecoder(Decoder):
     """A stack of blocks, as wide as the embeddings.
 
-    Context: a ``Source`` for each layer. Carry: a state (B, D) for each layer, zeros at first, however long the target.
+    Context: a ``Source`` of a sentence for each layer. Carry: a state (B, D) for each layer, zeros at first, however
+    long the target.
 
     Args:
         d_embedding: D.
@@ -163,12 +164,12 @@ class BlockDecoder(Decoder):
     def start(self, memory: Memory) -> State:
         bias = padding_bias(memory.padding, memory.states.dtype)
         context = [Source(layer.cross_attention.project(memory.states, memory.values), bias) for layer in self.layers]
-        return State(context, [layer.recurrence.zeros(memory.states) for layer in self.layers])
+        return State(OfSentence(context), [layer.recurrence.zeros(memory.states) for layer in self.layers])
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         y = self.dropout(y)
         carry, attention = [], []
-        for layer, source, past in zip(self.layers, state.context, state.carry, strict=True):
+        for layer, source, past in zip(self.layers, state.context.parts, state.carry, strict=True):
             y, past, weights = layer(y, past, source, need_weights)
             carry.append(past)
             attention.append(weights)

@@ -13,6 +13,7 @@ from s2s_lightning.architecture import (
     Encoder,
     Memory,
     MemoryShape,
+    OfSentence,
     State,
     Tie,
     assemble,
@@ -193,14 +194,15 @@ class LightConvDecoder(Decoder):
         sources = [Source(layer.cross_attention.project(states, memory.values), bias) for layer in self.layers]
         position = torch.zeros(rows, dtype=torch.int64, device=states.device)
         inputs = [states.new_zeros(rows, layer.kernel_size - 1, self.d_out) for layer in self.layers]
-        return State(Context(sources, self.layer_drop(states)), ConvS2SCarry(position, inputs))
+        return State(Context(OfSentence(sources), self.layer_drop(states)), ConvS2SCarry(position, inputs))
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         context: Context = state.context
         carry: ConvS2SCarry = state.carry
         y = self.dropout(self.positions(y, carry.position.unsqueeze(1) + torch.arange(y.shape[1], device=y.device)))
         inputs, attention = [], []
-        for layer, source, passing, past in zip(self.layers, *context, carry.inputs, strict=True):
+        sources = context.sources.parts
+        for layer, source, passing, past in zip(self.layers, sources, context.passing, carry.inputs, strict=True):
             z, past, weights = layer(y, past, source, need_weights)
             y = pass_through(passing, z, y)
             inputs.append(past)

@@ -10,7 +10,8 @@ from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemorySha
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.modern import LAYERS, Layer, Modern, ModernLayers
 from s2s_lightning.families.transformer import initialise
-from s2s_lightning.nn.attention import KeyValue, causal_bias, padding_bias
+from s2s_lightning.nn.attention import causal_bias, padding_bias
+from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
 
 
@@ -35,7 +36,7 @@ class MergedDecoder(Decoder):
     norm. Queries and keys of the target turn with their positions, keys of the source do not. ``attention`` is the
     source's part of the weights, which sums to less than 1.
 
-    Carry: a ``KeyValue`` of the target for each layer.
+    Carry: a ``Cache`` of the target for each layer.
 
     Args:
         d_embedding: D.
@@ -72,7 +73,7 @@ class MergedDecoder(Decoder):
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         sources, source_bias, first = state.context
-        length, done = y.shape[1], state.carry[0].keys.shape[2]
+        length, done = y.shape[1], state.carry[0].length
         position = torch.arange(done, done + length, device=y.device)
         position = position if first is None else first + position
         rotation = self.positions.rotation(y, position)
@@ -90,7 +91,7 @@ class MergedDecoder(Decoder):
 
 def nothing_written(context: MergedContext) -> State:
     """The state before the first target token."""
-    return State(context, [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in context.sources])
+    return State(context, [Cache.begin(kv) for kv in context.sources])
 
 
 class Merged(Modern):

@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tree, masked_mean
+from s2s_lightning.architecture import (
+    Decoder,
+    DecoderOutput,
+    Encoder,
+    Memory,
+    MemoryShape,
+    OfSentence,
+    State,
+    Tree,
+    masked_mean,
+)
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.transformer import Source, initialise
 from s2s_lightning.nn.attention import CrossAttention, padding_bias
@@ -115,7 +125,7 @@ class DecoderLayer(nn.Module):
 class MixerDecoder(Decoder):
     """A stack of layers, as wide as the embeddings.
 
-    Context: a ``Source`` for each layer. Carry: that of each layer's mixer, of constant size.
+    Context: a ``Source`` of a sentence for each layer. Carry: that of each layer's mixer, of constant size.
 
     Args:
         d_embedding: D.
@@ -156,12 +166,12 @@ class MixerDecoder(Decoder):
         states = memory.states
         bias = padding_bias(memory.padding, states.dtype)
         context = [Source(layer.cross_attention.project(states, memory.values), bias) for layer in self.layers]
-        return State(context, [layer.mixer.start(len(states), states) for layer in self.layers])
+        return State(OfSentence(context), [layer.mixer.start(len(states), states) for layer in self.layers])
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         y = self.dropout(y)
         carry, attention = [], []
-        for layer, source, past in zip(self.layers, state.context, state.carry, strict=True):
+        for layer, source, past in zip(self.layers, state.context.parts, state.carry, strict=True):
             y, past, weights = layer(y, past, source, need_weights)
             carry.append(past)
             attention.append(weights)

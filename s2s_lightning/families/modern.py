@@ -13,6 +13,7 @@ from s2s_lightning.architecture import (
     Encoder,
     Memory,
     MemoryShape,
+    OfSentence,
     State,
     Tie,
     assemble,
@@ -21,7 +22,8 @@ from s2s_lightning.architecture import (
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.transformer import Source, initialise
 from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn.attention import KeyValue, padding_bias
+from s2s_lightning.nn.attention import padding_bias
+from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.gated_feed_forward import GatedFeedForward
 from s2s_lightning.nn.grouped_attention import GroupedQueryAttention
@@ -118,31 +120,31 @@ class Layer(nn.Module):
         rotation: Rotation | None,
         bias: Tensor,
         *,
-        past: KeyValue | None = None,
+        past: Cache | None = None,
         source: KeyValue | None = None,
         need_weights: bool = False,
-    ) -> tuple[Tensor, KeyValue, Tensor | None]:
+    ) -> tuple[Tensor, Cache, Tensor | None]:
         """Read x, and by the same softmax what came before it and a source, where they are given.
 
         Args:
             x: (B, T, D).
             rotation: of its positions.
             bias: hides keys, in the order past, x, source; it broadcasts to (B, H, T, P + T + S).
-            past: (B, G, P, d).
+            past: of the target before x.
             source: (B, G, S, d).
             need_weights: return the weights.
 
         Returns:
-            (B, T, D), keys and values of past and x (B, G, P + T, d), the weights (B, H, T, P + T + S) or None.
+            (B, T, D), keys and values of past and x, the weights (B, H, T, P + T + S) or None.
         """
         z = self.attention_residual.enter(x)
         own = self.attention.keys_values(z, rotation)
-        own = own if past is None else past.append(own)
-        blocks = [own] if source is None else [own, source]
+        past = Cache.begin(own).append(own) if past is None else past.append(own)
+        blocks = [past.kv] if source is None else [past.kv, source]
         z, weights = self.attention(self.attention.queries(z, rotation), blocks, bias, need_weights)
         x = self.attention_residual.leave(x, z)
         z = self.feed_forward(self.feed_forward_residual.enter(x))
-        return self.feed_forward_residual.leave(x, z), own, weights
+        return self.feed_forward_residual.leave(x, z), past, weights
 
     def keys_values(self, x: Tensor, rotation: Rotation | None) -> KeyValue:
         """Those of x alone, (B, G, T, d)."""
@@ -195,15 +197,14 @@ class ModernDecoderLayer(nn.Module):
         self.feed_forward_residual = layers.new_residual(d_model)
 
     def forward(
-        self, y: Tensor, past: KeyValue, source: Source, rotation: Rotation | None, need_weights: bool
-    ) -> tuple[Tensor, KeyValue, Tensor | None]:
+        self, y: Tensor, past: Cache, source: Source, rotation: Rotation | None, need_weights: bool
+    ) -> tuple[Tensor, Cache, Tensor | None]:
         """Of y (B, T, D): (B, T, D), the past of the next call, the weights (B, H, T, S) if asked for."""
         z = self.self_attention_residual.enter(y)
         past = past.append(self.self_attention.keys_values(z, rotation))
-        z = self.self_attention.read_back(self.self_attention.queries(z, rotation), past)
+        z = self.self_attention.read_back(self.self_attention.queries(z, rotation), past.kv)
         y = self.self_attention_residual.leave(y, z)
-        q = self.cross_attention.queries(self.cross_attention_residual.enter(y))
-        z, weights = self.cross_attention(q, [source.kv], source.bias, need_weights)
+        z, weights = self.cross_attention.read(self.cross_attention_residual.enter(y), *source, need_weights)
         y = self.cross_attention_residual.leave(y, z)
         z = self.feed_forward(self.feed_forward_residual.enter(y))
         return self.feed_forward_residual.leave(y, z), past, weights
@@ -212,8 +213,8 @@ class ModernDecoderLayer(nn.Module):
 class ModernDecoder(Decoder):
     """A stack of layers, as wide as the embeddings, that ends in a norm.
 
-    Context: a ``Source`` for each layer. Carry: a ``KeyValue`` for each layer, as long as the target so far, which is
-    also the position; both hold the heads of keys and values alone.
+    Context: a ``Source`` of a sentence for each layer. Carry: a ``Cache`` for each layer, as long as the target so
+    far, which is also the position; both hold the heads of keys and values alone.
 
     Args:
         d_embedding: D.
@@ -242,15 +243,16 @@ class ModernDecoder(Decoder):
     def start(self, memory: Memory) -> State:
         bias = padding_bias(memory.padding, memory.states.dtype)
         kvs = [layer.cross_attention.project(memory.states, memory.values) for layer in self.layers]
-        return State([Source(kv, bias) for kv in kvs], [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in kvs])
+        context = OfSentence([Source(kv, bias) for kv in kvs])
+        return State(context, [Cache.begin(kv) for kv in kvs])
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
-        done = state.carry[0].keys.shape[2]
+        done = state.carry[0].length
         position = torch.arange(done, done + y.shape[1], device=y.device)
         rotation = self.positions.rotation(y, position)
         y = self.dropout(self.positions(y, position))
         carry, attention = [], []
-        for layer, source, past in zip(self.layers, state.context, state.carry, strict=True):
+        for layer, source, past in zip(self.layers, state.context.parts, state.carry, strict=True):
             y, past, weights = layer(y, past, source, rotation, need_weights)
             carry.append(past)
             attention.append(weights)

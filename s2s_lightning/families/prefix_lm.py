@@ -44,7 +44,7 @@ class PrefixDecoder(MergedDecoder):
         sources = []
         for layer in layers:
             x, source, _ = layer(x, rotation, bias)
-            sources.append(source)
+            sources.append(source.kv)
         sources.append(last.keys_values(x, rotation))  # nobody reads what the last layer would make of the source
         first = (~memory.padding).sum(1, keepdim=True)
         return nothing_written(MergedContext(sources, bias, first))

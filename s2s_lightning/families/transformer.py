@@ -13,6 +13,7 @@ from s2s_lightning.architecture import (
     Encoder,
     Memory,
     MemoryShape,
+    OfSentence,
     State,
     Tie,
     assemble,
@@ -20,7 +21,8 @@ from s2s_lightning.architecture import (
 )
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn.attention import CausalSelfAttention, CrossAttention, KeyValue, SelfAttention, padding_bias
+from s2s_lightning.nn.attention import CausalSelfAttention, CrossAttention, SelfAttention, padding_bias
+from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.layers import Activation, FeedForward, LayerDrop, PostNorm, PreNorm, Residual, pass_through
 from s2s_lightning.nn.positions import LearnedPositions, Positions, RotaryPositions, Rotation, SinusoidalPositions
@@ -140,9 +142,9 @@ class Source(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What is fixed for a whole target: the sources that the layers read, and what ``LayerDrop`` drew for each."""
+    """What is fixed for a whole target: the ``Source`` that each layer reads, and what ``LayerDrop`` drew for it."""
 
-    sources: list[Source]
+    sources: OfSentence
     passing: list[Tensor | None]
 
 
@@ -160,8 +162,8 @@ class DecoderLayer(nn.Module):
         self.feed_forward_residual = layers.new_residual(d_model)
 
     def forward(
-        self, y: Tensor, past: KeyValue, source: Source, rotation: Rotation | None, need_weights: bool
-    ) -> tuple[Tensor, KeyValue, Tensor | None]:
+        self, y: Tensor, past: Cache, source: Source, rotation: Rotation | None, need_weights: bool
+    ) -> tuple[Tensor, Cache, Tensor | None]:
         """Of y (B, T, D): (B, T, D), the past of the next call, the weights (B, H, T, S) if asked for."""
         z, past = self.self_attention(self.self_attention_residual.enter(y), past, rotation)
         y = self.self_attention_residual.leave(y, z)
@@ -174,7 +176,7 @@ class DecoderLayer(nn.Module):
 class TransformerDecoder(Decoder):
     """A stack of layers, as wide as the embeddings.
 
-    Context: a ``Context``. Carry: a ``KeyValue`` for each layer, as long as the target so far, which is also the
+    Context: a ``Context``. Carry: a ``Cache`` for each layer, as long as the target so far, which is also the
     position.
 
     Args:
@@ -210,16 +212,17 @@ class TransformerDecoder(Decoder):
     def start(self, memory: Memory) -> State:
         bias = padding_bias(memory.padding, memory.states.dtype)
         kvs = [layer.cross_attention.project(memory.states, memory.values) for layer in self.layers]
-        context = Context([Source(kv, bias) for kv in kvs], self.layer_drop(memory.states))
-        return State(context, [KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0]) for kv in kvs])
+        context = Context(OfSentence([Source(kv, bias) for kv in kvs]), self.layer_drop(memory.states))
+        return State(context, [Cache.begin(kv) for kv in kvs])
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
-        done = state.carry[0].keys.shape[2]
+        done = state.carry[0].length
         position = torch.arange(done, done + y.shape[1], device=y.device)
         rotation = self.positions.rotation(y, position)
         y = self.dropout(self.positions(y, position))
         carry, attention = [], []
-        for layer, source, passing, past in zip(self.layers, *state.context, state.carry, strict=True):
+        sources, passings = state.context
+        for layer, source, passing, past in zip(self.layers, sources.parts, passings, state.carry, strict=True):
             z, past, weights = layer(y, past, source, rotation, need_weights)
             y = pass_through(passing, z, y)
             carry.append(past)

@@ -14,6 +14,7 @@ from s2s_lightning.architecture import (
     Encoder,
     Memory,
     MemoryShape,
+    OfSentence,
     State,
     Tie,
     assemble,
@@ -22,7 +23,8 @@ from s2s_lightning.architecture import (
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.transformer import DecoderLayer, EncoderLayer, Layers, Source, initialise
 from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn.attention import KeyValue, padding_bias
+from s2s_lightning.nn.attention import padding_bias
+from s2s_lightning.nn.cache import Cache
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.layers import Activation, LayerDrop, pass_through
 from s2s_lightning.nn.positions import SinusoidalPositions
@@ -74,14 +76,14 @@ class UniversalEncoder(Encoder):
 class UniversalContext(NamedTuple):
     """What is fixed for a whole target: the source, the same at each step, and what ``LayerDrop`` drew for each."""
 
-    source: Source
+    source: OfSentence
     passing: list[Tensor | None]
 
 
 class UniversalDecoder(Decoder):
     """One layer of a Transformer's decoder, R times; before each, positions and the step are added.
 
-    All steps read the same projection of the source. Carry: a ``KeyValue`` for each step, as long as the target so far,
+    All steps read the same projection of the source. Carry: a ``Cache`` for each step, as long as the target so far,
     which is also the position.
 
     Args:
@@ -116,20 +118,19 @@ class UniversalDecoder(Decoder):
 
     def start(self, memory: Memory) -> State:
         kv = self.layer.cross_attention.project(memory.states, memory.values)
-        source = Source(kv, padding_bias(memory.padding, memory.states.dtype))
-        nothing = KeyValue(kv.keys[:, :, :0], kv.values[:, :, :0])
-        return State(UniversalContext(source, self.layer_drop(memory.states)), [nothing] * self.num_steps)
+        source = OfSentence(Source(kv, padding_bias(memory.padding, memory.states.dtype)))
+        return State(UniversalContext(source, self.layer_drop(memory.states)), [Cache.begin(kv)] * self.num_steps)
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         context: UniversalContext = state.context
-        done = state.carry[0].keys.shape[2]
+        done = state.carry[0].length
         position = torch.arange(done, done + y.shape[1], device=y.device)
         rotation = self.positions.rotation(y, position)
         y = self.dropout(y)
         carry, attention = [], []
         for signal, passing, past in zip(step_signals(y, self.num_steps), context.passing, state.carry, strict=True):
             signalled = self.positions(y, position) + signal
-            z, past, weights = self.layer(signalled, past, context.source, rotation, need_weights)
+            z, past, weights = self.layer(signalled, past, context.source.parts, rotation, need_weights)
             y = pass_through(passing, z, y)
             carry.append(past)
             attention.append(weights)

@@ -6,12 +6,12 @@ weights: those cases take the explicit products.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.positions import Rotation, rotate
 
@@ -19,18 +19,11 @@ MASKED = -3e4
 """Added to a score, leaves a weight of exactly 0, unless scores themselves are as large. Finite, so that a fully masked
 row is no NaN; half types hold it."""
 
+FEW = 12
+"""Queries of a row below which explicit products are faster: a beam, say."""
 
-class KeyValue(NamedTuple):
-    """Projected keys and values (B, H, S, d)."""
-
-    keys: Tensor
-    values: Tensor
-
-    def append(self, new: "KeyValue") -> "KeyValue":
-        """Both, one after the other; this one is not changed."""
-        if self.keys.shape[2] == 0:
-            return new  # teacher forcing: nothing to copy
-        return KeyValue(torch.cat((self.keys, new.keys), 2), torch.cat((self.values, new.values), 2))
+SHORT = 16
+"""Columns below which torch's softmax on a CPU takes 3 to 5 times as long as its parts, one by one."""
 
 
 def padding_bias(padding: Tensor, dtype: torch.dtype) -> Tensor:
@@ -44,12 +37,31 @@ def causal_bias(queries: int, keys: int, like: Tensor) -> Tensor:
     return bias.triu_(keys - queries + 1)
 
 
+def fold(x: Tensor, kv: KeyValue) -> Tensor:
+    """The K targets of each source as one: x (B*K, T, D) -> (B, K*T, D) for keys of B sources."""
+    return x.view(len(kv.keys), -1, x.shape[-1])
+
+
+def unfold(weights: Tensor, x: Tensor) -> Tensor:
+    """Weights (B, H, K*T, S) of folded targets x (B*K, T, D) -> (B*K, H, T, S)."""
+    rows, length, _ = x.shape
+    return weights.unflatten(2, (-1, length)).transpose(1, 2).reshape(rows, -1, length, weights.shape[-1])
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Over the last dimension."""
+    if scores.shape[-1] >= SHORT or scores.device.type != "cpu" or torch.is_grad_enabled():
+        return scores.softmax(-1)
+    weights = (scores - scores.amax(-1, keepdim=True)).exp_()
+    return weights.div_(weights.sum(-1, keepdim=True))
+
+
 def explicit_attention(
     q: Tensor, kv: KeyValue, bias: Tensor | None = None, dropout: Dropout | None = None
 ) -> tuple[Tensor, Tensor]:
     """softmax(q k^T / sqrt(d) + bias) v by plain products: the mean of v (B, H, T, d), the weights (B, H, T, S)."""
     scores = (q / math.sqrt(q.shape[-1])) @ kv.keys.transpose(-1, -2)
-    weights = (scores if bias is None else scores + bias).softmax(-1)
+    weights = softmax(scores if bias is None else scores + bias)
     dropped = weights if dropout is None else dropout(weights)
     return dropped @ kv.values, weights
 
@@ -86,7 +98,7 @@ class _Attention(nn.Module):
         return y
 
     def _explicit_is_faster(self, q: Tensor) -> bool:
-        return q.shape[2] == 1 or (self.training and self.dropout.p > 0)
+        return q.shape[2] < FEW or (self.training and self.dropout.p > 0)
 
     def _attend(self, q: Tensor, kv: KeyValue, bias: Tensor | None) -> Tensor:
         if self._explicit_is_faster(q):
@@ -118,11 +130,11 @@ class SelfAttention(_JointProjection):
 class CausalSelfAttention(_JointProjection):
     """Each position reads itself and what came before, in this call and in earlier ones."""
 
-    def forward(self, x: Tensor, past: KeyValue, rotation: Rotation | None = None) -> tuple[Tensor, KeyValue]:
-        """Of x (B, T, D) after ``past`` (B, H, P, d): (B, T, D) and the past of the next call (B, H, P + T, d)."""
+    def forward(self, x: Tensor, past: Cache, rotation: Rotation | None = None) -> tuple[Tensor, Cache]:
+        """Of x (B, T, D) after ``past``: (B, T, D) and the past of the next call."""
         q, k, v = self._project(x)
-        kv = past.append(KeyValue(rotate(k, rotation), v))
-        return self._merge(self._attend_back(rotate(q, rotation), kv)), kv
+        past = past.append(KeyValue(rotate(k, rotation), v))
+        return self._merge(self._attend_back(rotate(q, rotation), past.kv)), past
 
     def _attend_back(self, q: Tensor, kv: KeyValue) -> Tensor:
         queries, keys = q.shape[2], kv.keys.shape[2]
@@ -133,6 +145,8 @@ class CausalSelfAttention(_JointProjection):
 
 class CrossAttention(_Attention):
     """Each target position reads the source, whose keys and values are projected once.
+
+    Several targets of a source, in sequence, are read as one: see ``fold``.
 
     Args:
         d_model: D of input and output, a multiple of num_heads.
@@ -156,9 +170,9 @@ class CrossAttention(_Attention):
     def forward(
         self, x: Tensor, kv: KeyValue, bias: Tensor, need_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Of x (B, T, D): (B, T, D) and, if asked for, the weights (B, H, T, S) before dropout."""
-        q = self._split(self.query(x))
+        """Of x (B*K, T, D): (B*K, T, D) and, if asked for, the weights (B*K, H, T, S) before dropout."""
+        q = self._split(self.query(fold(x, kv)))
         if not need_weights:
-            return self._merge(self._attend(q, kv, bias)), None
+            return self._merge(self._attend(q, kv, bias)).view_as(x), None
         mean, weights = explicit_attention(q, kv, bias, self.dropout)
-        return self._merge(mean), weights
+        return self._merge(mean).view_as(x), unfold(weights, x)

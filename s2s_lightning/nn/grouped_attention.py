@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.nn.attention import KeyValue, causal_bias
+from s2s_lightning.nn.attention import FEW, causal_bias, fold, softmax, unfold
+from s2s_lightning.nn.cache import KeyValue
 from s2s_lightning.nn.positions import Rotation, rotate
 
 
@@ -31,7 +32,7 @@ def explicit_grouped_attention(q: Tensor, blocks: Sequence[KeyValue], bias: Tens
     folded = (q / math.sqrt(width)).reshape(batch, groups, -1, width)  # (B, G, H/G * T, d)
     products = torch.cat([folded @ block.keys.transpose(-1, -2) for block in blocks], -1)
     scores = products.view(*q.shape[:3], -1)
-    weights = (scores if bias is None else scores + bias).softmax(-1)
+    weights = softmax(scores if bias is None else scores + bias)
     parts = torch.split(weights.view(products.shape), [block.keys.shape[2] for block in blocks], -1)
     mean = parts[0] @ blocks[0].values
     for part, block in zip(parts[1:], blocks[1:], strict=True):
@@ -116,15 +117,20 @@ class GroupedQueryAttention(nn.Module):
         Returns:
             (B, T, D), and the weights (B, H, T, sum of S) or None.
         """
-        if q.shape[2] > 1 and not need_weights:
+        if q.shape[2] >= FEW and not need_weights:
             return self._merge(fused_grouped_attention(q, blocks, bias)), None
         mean, weights = explicit_grouped_attention(q, blocks, bias)
         return self._merge(mean), weights if need_weights else None
 
+    def read(self, x: Tensor, kv: KeyValue, bias: Tensor, need_weights: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Read a source: of x (B*K, T, D), K targets of each, (B*K, T, D) and the weights (B*K, H, T, S) or None."""
+        y, weights = self(self.queries(fold(x, kv)), [kv], bias, need_weights)
+        return y.view_as(x), weights if weights is None else unfold(weights, x)
+
     def read_back(self, q: Tensor, kv: KeyValue) -> Tensor:
         """Each of the last T positions reads itself and those before: q (B, H, T, d), kv (B, G, P + T, d)."""
         queries, keys = q.shape[2], kv.keys.shape[2]
-        if queries == keys > 1:
+        if queries == keys >= FEW:
             return self._merge(F.scaled_dot_product_attention(q, *kv, is_causal=True, enable_gqa=True))
         y: Tensor = self(q, [kv], None if queries == 1 else causal_bias(queries, keys, q))[0]
         return y

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import State, reorder, repeat, tree_map
+from s2s_lightning.architecture import State, branch, reorder, repeat, select, tree_map
 from s2s_lightning.batch import Batch
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
@@ -63,6 +63,24 @@ def test_reordered_hypotheses_go_on_from_their_parents(network: Seq2SeqModule, d
     history = torch.cat([tgt_in[parents, :3], tgt_in[:, 3:]], 1)
     whole = network.model.step(history, start).log_probs
     torch.testing.assert_close(then, whole[:, 3:], rtol=0, atol=1e-10 if dtype == torch.float64 else 1e-4)
+
+
+@in_both_precisions
+def test_hypotheses_of_a_sentence_may_share_its_context(network: Seq2SeqModule, dtype: torch.dtype) -> None:
+    network.to(dtype)
+    batch = batch_of(random_pairs(3))
+    close = partial(torch.testing.assert_close, rtol=0, atol=1e-10 if dtype == torch.float64 else 1e-4)
+    before = network.model.step(batch.tgt_in[:, :1], network.model.start(batch.src, batch.src_padding)).state
+    rows, sentences = torch.tensor([2, 2, 1, 1]), torch.tensor([2, 1])
+    shared, own = branch(before, rows, sentences), select(before, rows)
+    for piece in torch.randint(4, 13, (4, 5)).split((1, 4), 1):
+        found, expected = (network.model.step(piece, state, need_weights=True) for state in (shared, own))
+        close(found.log_probs, expected.log_probs)
+        close(found.attention, expected.attention)
+        shared, own = found.state, expected.state
+    piece, rows = torch.randint(4, 13, (2, 1)), torch.tensor([3, 2])  # one sentence leaves, the other's hypotheses swap
+    left, alone = branch(shared, rows, torch.tensor([1])), select(own, rows)
+    close(network.model.step(piece, left).log_probs, network.model.step(piece, alone).log_probs)
 
 
 def test_a_call_does_not_change_the_state_it_was_given(network: Seq2SeqModule) -> None:

@@ -178,8 +178,8 @@ def test_a_cache_holds_the_heads_of_keys_and_values_alone(num_kv_heads: int) -> 
     src = torch.randint(4, SRC_VOCAB, (3, 5))
     state = model.step(torch.randint(4, TGT_VOCAB, (3, 2)), model.start(src, torch.zeros_like(src).bool())).state
     sources, _ = state.context
-    assert {tuple(kv.keys.shape) for kv in state.carry} == {(3, num_kv_heads, 2, 4)}
-    assert {tuple(source.kv.values.shape) for source in sources} == {(3, num_kv_heads, 5, 4)}
+    assert {tuple(cache.kv.keys.shape) for cache in state.carry} == {(3, num_kv_heads, 2, 4)}
+    assert {tuple(source.kv.values.shape) for source in sources.parts} == {(3, num_kv_heads, 5, 4)}
 
 
 @pytest.mark.parametrize(

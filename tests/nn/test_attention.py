@@ -4,15 +4,17 @@ import pytest
 import torch
 
 from s2s_lightning.nn.attention import (
+    MASKED,
     CausalSelfAttention,
     CrossAttention,
-    KeyValue,
     SelfAttention,
     causal_bias,
     explicit_attention,
     fused_attention,
     padding_bias,
+    softmax,
 )
+from s2s_lightning.nn.cache import Cache, KeyValue
 
 WIDTH, HEADS = 12, 3
 
@@ -73,22 +75,29 @@ def test_attention_dropout_keeps_the_expectation() -> None:
 def test_causal_attention_is_attention_under_a_triangular_mask() -> None:
     layer = CausalSelfAttention(WIDTH, HEADS).double()
     x = random(2, 5, WIDTH)
-    nothing = KeyValue(random(2, HEADS, 0, 4), random(2, HEADS, 0, 4))
-    y, kv = layer(x, nothing)
+    y, past = layer(x, Cache.begin(KeyValue(*random(2, 2, HEADS, 0, 4))))
     q = layer.query_key_value(x)[..., :WIDTH].view(2, 5, HEADS, 4).transpose(1, 2)
-    expected = explicit_attention(q, kv, causal_bias(5, 5, q))[0]
+    expected = explicit_attention(q, past.kv, causal_bias(5, 5, q))[0]
     torch.testing.assert_close(y, layer.output(expected.transpose(1, 2).flatten(2)), rtol=1e-12, atol=1e-12)
 
 
 def test_a_cache_is_extended_and_not_changed() -> None:
     layer = CausalSelfAttention(WIDTH, HEADS).double()
     x = random(2, 5, WIDTH)
-    nothing = KeyValue(random(2, HEADS, 0, 4), random(2, HEADS, 0, 4))
+    nothing = Cache.begin(KeyValue(*random(2, 2, HEADS, 0, 4)))
     _, past = layer(x[:, :3], nothing)
-    before = past.keys.clone()
+    before = past.kv.keys.clone()
     rest, _ = layer(x[:, 3:], past)
-    assert torch.equal(past.keys, before)
+    assert torch.equal(past.kv.keys, before)
     torch.testing.assert_close(rest, layer(x, nothing)[0][:, 3:], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("keys", [1, 7, 15, 16])
+def test_the_softmax_of_a_search_is_torchs(keys: int) -> None:
+    scores = 9 * random(3, HEADS, 2, keys)
+    scores[0, 0] = MASKED
+    with torch.no_grad():
+        torch.testing.assert_close(softmax(scores), scores.softmax(-1), rtol=1e-12, atol=1e-12)
 
 
 def test_bf16_autocast_gives_finite_values_near_float32() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2s_lightning.nn.attention import KeyValue, causal_bias
+from s2s_lightning.nn.attention import causal_bias
+from s2s_lightning.nn.cache import KeyValue
 from s2s_lightning.nn.grouped_attention import (
     GroupedQueryAttention,
     explicit_grouped_attention,
