@@ -48,3 +48,11 @@ def test_gradients_and_other_numbers_go_the_usual_way(pair: tuple[Transformer, T
     assert all(p.grad is not None for p in pair[1].parameters())
     expected, found = (n.double().model.log_probs(n.model.teacher_force(BATCH)) for n in pair)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_a_changed_weight_counts(pair: tuple[Transformer, Transformer]) -> None:
+    for network in pair:
+        network.model.readout.weight.mul_(2)
+    expected, found = (n.model.log_probs(n.model.teacher_force(BATCH)) for n in pair)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

@@ -45,7 +45,8 @@ def fold(x: Tensor, kv: KeyValue) -> Tensor:
 def unfold(weights: Tensor, x: Tensor) -> Tensor:
     """Weights (B, H, K*T, S) of folded targets x (B*K, T, D) -> (B*K, H, T, S)."""
     rows, length, _ = x.shape
-    return weights.unflatten(2, (-1, length)).transpose(1, 2).reshape(rows, -1, length, weights.shape[-1])
+    batch, heads, _, width = weights.shape
+    return weights.view(batch, heads, -1, length, width).transpose(1, 2).reshape(rows, heads, length, width)
 
 
 def softmax(scores: Tensor) -> Tensor:
