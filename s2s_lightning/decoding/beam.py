@@ -4,6 +4,7 @@ Shape letters: R sentences still searched, W live hypotheses of each (1 at first
 each so far, BOS the first, V vocabulary, n the best that ended.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ class Sentences(NamedTuple):
         total: (R, W), the sum of the ruled scores, which falls with every token; -inf for those that are dead.
         coverage: of the live hypotheses, if it counts.
         best: the n best that ended.
+        ended: (R,), how many ended.
         phrases: what the live hypotheses have said of what they must, if anything is asked for.
     """
 
@@ -40,6 +42,7 @@ class Sentences(NamedTuple):
     total: Tensor
     coverage: Coverage | None
     best: Ended
+    ended: Tensor
     phrases: Phrases | None = None
 
     def take(self, index: Tensor) -> "Sentences":
@@ -72,7 +75,7 @@ class Going(NamedTuple):
 
 
 class Beam(Ruled):
-    """Beam search with exact stopping.
+    """Beam search, with exact stopping unless ``patience`` says otherwise.
 
     At each step those of a sentence's ``beam_size`` best continuations that are EOS end, and the ``beam_size`` best
     others go on. A sentence is over when no live hypothesis can still beat its n-th best that ended, or at its maximum
@@ -82,11 +85,13 @@ class Beam(Ruled):
         beam_size: live hypotheses of a sentence; 1 without a length penalty is greedy search.
         n_best: hypotheses returned for a sentence, at most ``beam_size``.
         length_penalty: what the log-probability is divided by to make the score; nothing, if not given.
+        patience: a sentence is also over when patience * beam_size hypotheses ended, though a live one might still win
+            (Kasai et al., 2022, arXiv:2204.05424). 1 is what most toolkits do; .inf, the default, waits for the best.
         coverage_penalty: beta of coverage, which is added to the score of what has ended: beta * sum over the source of
             log min(1, attention it got in all), of the mean of all layers and heads (Wu et al., 2016, 7).
 
     Raises:
-        UserError: n_best is not between 1 and beam_size, or a negative penalty.
+        UserError: n_best is not between 1 and beam_size, a negative penalty, or a patience that is not above 0.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class Beam(Ruled):
         *,
         n_best: int = 1,
         length_penalty: LengthPenalty | None = None,
+        patience: float = math.inf,
         coverage_penalty: float = 0.0,
         **limits: Any,
     ) -> None:
@@ -105,6 +111,9 @@ class Beam(Ruled):
         self.beam_size = beam_size
         self.n_best = self.num_outputs = n_best
         self.length_penalty = length_penalty or NoPenalty()
+        if not patience > 0:
+            raise UserError(f"patience {patience} must be above 0: .inf stops when nothing live can win, 1 sooner")
+        self.enough = max(patience * beam_size, n_best)
         self.coverage_penalty = coverage_penalty
 
     @torch.no_grad()
@@ -144,7 +153,7 @@ class Beam(Ruled):
         tokens = torch.full_like(place, BOS).view(-1, 1, 1)
         zero = torch.zeros_like(tokens[..., 0])
         coverage = Coverage.begin(src_padding) if self.coverage_penalty else None
-        return Sentences(rules, tokens, zero, zero, coverage, best)
+        return Sentences(rules, tokens, zero, zero, coverage, best, torch.zeros_like(place))
 
     def _cover(self, sentences: Sentences, step: Step) -> Sentences:
         """With the attention of this step, which is that of all that follows a hypothesis."""
@@ -188,14 +197,15 @@ class Beam(Ruled):
         if sentences.coverage is not None:
             score = score + self.coverage_penalty * sentences.coverage.penalty()
         return sentences._replace(
-            best=_merge(sentences.best, Ended(sentences.best.place, tokens[..., 1:], log_prob, score))
+            best=_merge(sentences.best, Ended(sentences.best.place, tokens[..., 1:], log_prob, score)),
+            ended=sentences.ended + (total > -torch.inf).sum(1),
         )
 
     def _over(self, sentences: Sentences) -> Tensor:
-        """(R,) True where no live hypothesis can still beat the n-th best that ended: coverage may become complete."""
+        """(R,) True where enough ended, or nothing live can still beat the n-th best: coverage may become complete."""
         hope = self.length_penalty.score(sentences.total[:, 0], sentences.rules.limits.longest)
         beats = hope > sentences.best.score[:, -1]  # NaN does not: the search of a diverged network is short
-        return ~beats | sentences.rules.at_limit(sentences.tokens.shape[-1] - 1)
+        return ~beats | (sentences.ended >= self.enough) | sentences.rules.at_limit(sentences.tokens.shape[-1] - 1)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

@@ -75,7 +75,8 @@ class ConstrainedBeam(Beam):
         complete = sentences.phrases.complete
         ending = sentences._replace(total=torch.where(complete, sentences.total, -torch.inf))
         rivals = going._replace(total=going.total.masked_fill(~complete.gather(1, going.parent), -torch.inf))
-        return sentences._replace(best=super()._end(ending, scores, rivals).best)
+        found = super()._end(ending, scores, rivals)
+        return sentences._replace(best=found.best, ended=found.ended)
 
     def _advance(self, sentences: Sentences, scores: Scores, going: Going) -> Sentences:
         if sentences.phrases is not None:

@@ -1,5 +1,6 @@
 """What a search is tested on: a table of log-probabilities in place of a network, and slow searches in plain Python."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
@@ -104,15 +105,20 @@ def all_outputs(shortest: int, longest: int) -> Iterator[tuple[int, ...]]:
 
 
 def beam_outputs(
-    model: Table, src: Sequence[int], beam_size: int, shortest: int, longest: int
+    model: Table, src: Sequence[int], beam_size: int, shortest: int, longest: int, enough: float = math.inf
 ) -> Iterator[tuple[int, ...]]:
-    """What a beam search comes across that never stops before the maximum length."""
+    """What a beam search comes across that never stops before the maximum length, or until enough ended."""
     live: list[tuple[int, ...]] = [()]
+    ended = 0
     log_prob = partial(_log_prob, model, src)
     for length in range(1, longest + 1):
         tokens = [*WORDS, EOS] if length >= shortest else [*WORDS]
         candidates = sorted(((*prefix, token) for prefix in live for token in tokens), key=log_prob, reverse=True)
-        yield from (emitted for emitted in candidates[:beam_size] if emitted[-1] == EOS)
+        ending = [emitted for emitted in candidates[:beam_size] if emitted[-1] == EOS]
+        yield from ending
+        ended += len(ending)
+        if ended >= enough and length < longest:  # at the limit the live ones are cut, and count
+            return
         live = [emitted for emitted in candidates if emitted[-1] != EOS][:beam_size]
     yield from live
 

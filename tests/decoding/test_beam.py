@@ -46,6 +46,24 @@ def test_stopping_early_changes_nothing(
         assert_same(found, ranked(model, row, outputs, divisor)[:n_best])
 
 
+@each_penalty
+@pytest.mark.parametrize(("beam_size", "n_best"), [(1, 1), (4, 1), (3, 3)])
+@pytest.mark.parametrize("patience", [0.1, 1.0, 2.0])
+def test_a_search_is_over_when_its_patience_is(
+    penalty: LengthPenalty, divisor: Callable[[int], float], beam_size: int, n_best: int, patience: float
+) -> None:
+    model, rows = Table(2), sources(4, seed=2)
+    beam = Beam(beam_size, n_best=n_best, length_penalty=penalty, patience=patience, max_length=7)
+    for row, found in zip(rows, beam(model, *padded(rows)), strict=True):
+        outputs = beam_outputs(model, row, beam_size, 0, 7, enough=max(n_best, patience * beam_size))
+        assert_same(found, ranked(model, row, outputs, divisor)[:n_best])
+
+
+def test_a_patience_of_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match="patience 0 must be above 0"):
+        Beam(patience=0)
+
+
 def test_a_search_stops_when_nothing_live_can_win() -> None:
     model = Table(eos_bias=12.0)
     Beam(3, max_length=50)(model, *padded(sources(4)))
