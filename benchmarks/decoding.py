@@ -9,6 +9,7 @@ what slows the machine down slows all.
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -60,7 +61,7 @@ class Contestant(NamedTuple):
     options: dict[str, Any] | None = None
 
 
-def ours(setting: Setting, share: slice, **numbers: str) -> Search:
+def ours(setting: Setting, share: slice, patience: float = math.inf, **numbers: Any) -> Search:
     """As ``generate`` does it, in float32 unless ``numbers`` say otherwise."""
     import torch
 
@@ -68,10 +69,10 @@ def ours(setting: Setting, share: slice, **numbers: str) -> Search:
     from s2s_lightning.decoding import Beam, Power
     from s2s_lightning.packing import pack
 
-    trained = load(setting.checkpoint, max_tokens=setting.max_tokens, **numbers)  # type: ignore[arg-type]
+    trained = load(setting.checkpoint, max_tokens=setting.max_tokens, **numbers)
     pack(trained.module.model)
     batches = list(trained.data.encode_sources(setting.sources))[share]
-    beam = Beam(setting.beam_size, length_penalty=Power(setting.length_penalty))
+    beam = Beam(setting.beam_size, length_penalty=Power(setting.length_penalty), patience=patience)
 
     @torch.inference_mode()
     def search() -> list[list[int]]:
@@ -155,6 +156,8 @@ CONTESTANTS = {
     "CTranslate2": Contestant(ctranslate2),
     "ours, 2 processes": Contestant(ours, 2, 1),
     "CTranslate2, 2 workers": Contestant(ctranslate2, 1, 1, {"workers": 2}),
+    "ours, patience 1": Contestant(ours, options={"patience": 1.0}),
+    "ours, patience 1, 2 processes": Contestant(ours, 2, 1, {"patience": 1.0}),
     "ours, bfloat16": Contestant(ours, options={"dtype": "bfloat16"}),
     "ours, int8": Contestant(ours, options={"quantize": "int8"}),
     "CTranslate2, int8": Contestant(ctranslate2, options={"compute_type": "int8"}),
