@@ -12,21 +12,29 @@ from s2s_lightning.architecture import DecoderOutput, LinearReadout, Seq2Seq
 X86 = ("x86_64", "AMD64")
 
 
-class PackedLinear(nn.Linear):
-    """x W^T + b, in float32 on a CPU; with gradients, other numbers or other weights it is what it was."""
+class Packed:
+    """A layer with packed weights, which a copy of it has not."""
 
-    packed: Tensor
+    packed: Tensor | None
     packed_version: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "packed": None, "packed_version": NEVER}  # nothing can copy what oneDNN has packed
+
+
+NEVER = -1
+"""A version that no weight has."""
+
+
+class PackedLinear(Packed, nn.Linear):
+    """x W^T + b, in float32 on a CPU; with gradients, other numbers or other weights it is what it was."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _product(x, self)
 
 
-class PackedReadout(LinearReadout):
+class PackedReadout(Packed, LinearReadout):
     """The same of a readout."""
-
-    packed: Tensor
-    packed_version: int
 
     def forward(self, output: DecoderOutput, src: Tensor) -> Tensor:
         return _product(output.hidden, self)

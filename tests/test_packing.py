@@ -56,3 +56,9 @@ def test_a_changed_weight_counts(pair: tuple[Transformer, Transformer]) -> None:
         network.model.readout.weight.mul_(2)
     expected, found = (n.model.log_probs(n.model.teacher_force(BATCH)) for n in pair)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_packed_network_can_be_copied(pair: tuple[Transformer, Transformer]) -> None:
+    expected, found = (n.model.log_probs(n.model.teacher_force(BATCH)) for n in (pair[0], deepcopy(pair[1])))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
