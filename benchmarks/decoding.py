@@ -251,8 +251,8 @@ def main() -> None:
     import sacrebleu
 
     from s2s_lightning.checkpoint import load
-    from s2s_lightning.data.corpora.files import read_lines
     from s2s_lightning.exporting.ctranslate2 import convert
+    from s2s_lightning.files import read_lines
 
     args = parse()
     sources, references = list(read_lines(args.src)), list(read_lines(args.ref))

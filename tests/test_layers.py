@@ -14,7 +14,8 @@ ALLOWED: dict[str, set[str]] = {
     "memory": set(),
     "batch": set(),
     "metrics": set(),
-    "comparison": {"comparison", "metrics", "suggest", "data"},
+    "files": set(),
+    "comparison": {"comparison", "metrics", "suggest", "files"},
     "architecture": {"nn", "loss", "batch"},
     "decoding": {"decoding", "architecture"},
     "forcing": {"batch", "decoding"},
@@ -23,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
     "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules"},
     "families": {"families", "architecture", "loss", "nn", "module"},
-    "data": {"data", "batch"},
+    "data": {"data", "batch", "files"},
 }
 TORCH_ALONE = {"nn", "loss", "schedules", "architecture", "decoding", "objectives", "families"}
 STANDARD = {

@@ -7,9 +7,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning.architecture import TokenEmbedding
 from s2s_lightning.callbacks.run import network, texts
-from s2s_lightning.data.corpora.files import read_lines
 from s2s_lightning.data.progress import progress
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import read_lines
 
 
 class PretrainedEmbeddings(Callback):

@@ -296,7 +296,7 @@ def device(name: str | None) -> "torch.device":
 
 def source(path: str | None) -> Iterator[str]:
     """Lines of a file, or of stdin; only a line feed ends one."""
-    from s2s_lightning.data.corpora.files import decode_lines, read_lines
+    from s2s_lightning.files import decode_lines, read_lines
 
     return decode_lines(sys.stdin.buffer, "stdin") if path is None else read_lines(path)
 

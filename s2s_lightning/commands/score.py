@@ -109,7 +109,7 @@ def parallel(src: str, tgt: str) -> Iterator[Pair]:
     Raises:
         UserError: they have different numbers of lines.
     """
-    from s2s_lightning.data.corpora.files import read_lines
+    from s2s_lightning.files import read_lines
 
     counts = [sum(1 for _ in read_lines(path)) for path in (src, tgt)]
     if counts[0] != counts[1]:

@@ -5,8 +5,8 @@ from glob import glob
 from pathlib import Path
 
 from s2s_lightning.comparison.compare import System
-from s2s_lightning.data.corpora.files import read_lines
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import read_lines
 
 
 class Reader:

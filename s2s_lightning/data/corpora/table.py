@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from s2s_lightning.data.corpora.base import Pair, Split
-from s2s_lightning.data.corpora.files import check_file
 from s2s_lightning.data.corpora.rows import RowCorpus
 from s2s_lightning.data.corpora.table_formats import Column, read_table, table_format
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import check_file
 
 
 class Table(RowCorpus):

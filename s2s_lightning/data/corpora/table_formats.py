@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2s_lightning.data.corpora.files import open_file, read_lines
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import open_file, read_lines
 
 Column = str | int
 Row = list[Any]

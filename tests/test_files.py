@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from s2s_lightning.data.corpora.files import read_lines
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import read_lines
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
