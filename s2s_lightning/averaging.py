@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY
-from s2s_lightning.checkpoint import AVERAGE_OF, data_state, leaves, read, stored_config
+from s2s_lightning.checkpoint import AVERAGE_OF, data_state, leaves, read, stored_config, tied
 from s2s_lightning.data.progress import progress
 from s2s_lightning.errors import UserError
 
@@ -64,16 +64,6 @@ def average(paths: Sequence[str | Path]) -> Checkpoint:
 def record(path: str, checkpoint: Checkpoint) -> dict[str, Any]:
     """What an average says of each of its checkpoints."""
     return {"path": path, "global_step": checkpoint["global_step"], "epoch": checkpoint["epoch"]}
-
-
-def tied(state: State) -> dict[str, str]:
-    """Each name -> the first name of the same tensor, its own where nothing is shared."""
-    owners: dict[Any, str] = {}
-    return {name: owners.setdefault(_place(name, tensor), name) for name, tensor in state.items()}
-
-
-def _place(name: str, tensor: Tensor) -> Any:
-    return (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
 
 
 def _towards(mean: Tensor, x: Tensor, count: int) -> Tensor:

@@ -100,6 +100,16 @@ def data_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return next(parts, {})
 
 
+def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Each name -> the first name of the same tensor, its own where nothing is shared."""
+    owners: dict[Any, str] = {}
+    return {name: owners.setdefault(_place(name, tensor), name) for name, tensor in state.items()}
+
+
+def _place(name: str, tensor: Tensor) -> Any:
+    return (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
+
+
 def check_resumable(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Raises UserError for one that holds weights alone, as an average does."""
     if "optimizer_states" not in checkpoint:

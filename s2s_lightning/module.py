@@ -1,6 +1,6 @@
 """Seq2SeqModule: the LightningModule that every family shares. No text, no drawing, no logging: callbacks do these."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -59,19 +59,15 @@ class Seq2SeqModule(LightningModule):
         """The n best of each sentence, best first; only the source is read."""
         return self.decoding(self.model, batch.src, batch.src_padding, batch.src_copy)
 
-    def force(self, batch: Batch, piece: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
-        """Force-decoding: the log-probabilities (B, t, V) at ``piece`` positions at a time, and the target there.
+    def token_scores(self, batch: Batch, piece: int = 16) -> dict[str, Tensor]:
+        """Of each sentence (B,): ``nll`` in nats, ``correct`` tokens by argmax, real ``tokens``.
 
-        So the (B, T, V) scores never exist whole.
+        The readout sees ``piece`` positions at a time, so that the (B, T, V) scores never exist whole.
         """
         output = self.model.teacher_force(batch)
-        for said, target in zip(output.split(piece), torch.split(batch.tgt_out, piece, 1), strict=True):
-            yield self.model.log_probs(said), target
-
-    def token_scores(self, batch: Batch, piece: int = 16) -> dict[str, Tensor]:
-        """Of each sentence (B,): ``nll`` in nats, ``correct`` tokens by argmax, real ``tokens``."""
         nll, correct = [], []
-        for log_probs, target in self.force(batch, piece):
+        for said, target in zip(output.split(piece), torch.split(batch.tgt_out, piece, 1), strict=True):
+            log_probs = self.model.log_probs(said)
             nll.append(-log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1))
             correct.append(log_probs.argmax(-1) == target)
         real = batch.tgt_out != PAD

@@ -77,7 +77,6 @@ class Trained:
         self.data = data
         self.config = config
         self.quantized = quantized
-        self._packed = False
 
     @cached_property
     def tools(self) -> "Tools":
@@ -118,9 +117,8 @@ class Trained:
         Raises:
             UserError: constraints for a search that would ignore them, or a word that the target vocabulary has not.
         """
-        decoding = decoding or self.module.decoding
-        decoding.attach(self.tools)
-        self._pack()
+        decoding = self._attached(decoding)
+        pack(self.module.model)
         demands = self._demands(texts, prefixes, constraints, decoding)
         found: list[list[Output]] = [[] for _ in texts]
         for batch in self.data.encode_sources(texts):
@@ -151,7 +149,7 @@ class Trained:
             decoding: the search that found them; that of the run by default.
             attention: whether it is wanted.
         """
-        network = (decoding or self.module.decoding).network(self.module.model)
+        network = self._attached(decoding).network(self.module.model)
         found: dict[int, Explanation] = {}
         for batch in self.data.encode_forced(texts, [output.ids for output in outputs]):
             forced = force(network, self._moved(batch), attention)
@@ -179,10 +177,11 @@ class Trained:
             weights = weights[..., :emitted, [*order, len(src)]]
         return Explanation(source, tokens, log_probs[:emitted], weights)
 
-    def _pack(self) -> None:
-        if not self._packed:
-            pack(self.module.model)
-            self._packed = True
+    def _attached(self, decoding: Decoding | None) -> Decoding:
+        """The search that is asked for, or that of the run."""
+        chosen = decoding or self.module.decoding
+        chosen.attach(self.tools)
+        return chosen
 
     def _moved(self, batch: Batch) -> Batch:
         moved: Batch = tree_map(lambda x: x.to(self.module.device), batch)

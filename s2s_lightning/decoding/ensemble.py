@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import Seq2Seq, State, Step
-from s2s_lightning.decoding.around import Around
+from s2s_lightning.decoding.around import Around, apart, together
 from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Tools
 from s2s_lightning.decoding.beam import Beam
 from s2s_lightning.errors import UserError
@@ -87,7 +87,7 @@ class Ensemble(Around):
         for path, other in zip(self.checkpoints, self._others, strict=True):
             if src_copy is not None and not other.readout.needs_attention:
                 raise UserError(f"{path} copies no words of the source, as data.copy=true asks: {ALL_OR_NONE}")
-        return self.search(self.beside(model), src, src_padding, src_copy, demands)
+        return super().__call__(model, src, src_padding, src_copy, demands)
 
 
 class Members(NamedTuple):
@@ -110,19 +110,17 @@ class Members(NamedTuple):
         for network in self.networks:
             if isinstance(network, nn.Module):
                 network.to(src.device)
-        states = [network.start(src, src_padding, src_copy) for network in self.networks]
-        return State(*zip(*states, strict=True))
+        return together(network.start(src, src_padding, src_copy) for network in self.networks)
 
     def step(self, tokens: Tensor, state: State, need_weights: bool = False) -> Step:
         """One step of all members; a bonus is the sum of theirs."""
-        states = [State(*parts) for parts in zip(state.context, state.carry, strict=True)]
-        pairs = zip(self.networks, states, strict=True)
+        pairs = zip(self.networks, apart(state), strict=True)
         steps = [network.step(tokens, own, need_weights) for network, own in pairs]
         self._refuse_unequal([step.log_probs.shape[-1] for step in steps])
         log_probs = averaged([step.log_probs for step in steps], self.weights, self.average)
         bonuses = [step.bonus for step in steps if step.bonus is not None]
         bonus = torch.stack(bonuses).sum(0) if bonuses else None
-        return Step(log_probs, State(*zip(*(step.state for step in steps), strict=True)), attention_of(steps), bonus)
+        return Step(log_probs, together(step.state for step in steps), attention_of(steps), bonus)
 
     def _refuse_unequal(self, widths: list[int]) -> None:
         for width, name in zip(widths, self.names, strict=True):

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from s2s_lightning.decoding.around import Around
-from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Tools
+from s2s_lightning.decoding.base import Decoding, Hypothesis, Tools
 from s2s_lightning.decoding.sampling import Sampling
 from s2s_lightning.decoding.utility import ChrF, Utility
 from s2s_lightning.errors import check_at_least
@@ -42,22 +41,11 @@ class MBR(Around):
         super().attach(tools)
         self.decode = tools.decode
 
-    def __call__(
-        self,
-        model: Network,
-        src: Tensor,
-        src_padding: Tensor,
-        src_copy: Tensor | None = None,
-        demands: Demands = Demands(),
-    ) -> list[list[Hypothesis]]:
-        found = self.search(model, src, src_padding, src_copy, demands)
-        return [self._ranked(hypotheses)[: self.num_outputs] for hypotheses in found]
-
-    def _ranked(self, found: list[Hypothesis]) -> list[Hypothesis]:
+    def chosen(self, found: list[Hypothesis]) -> list[Hypothesis]:
         assert self.decode is not None, "attach() must come first: a utility is of texts"
         times = Counter((*h.tokens, h.finished) for h in found)
         distinct = list({(*h.tokens, h.finished): h for h in found}.values())  # in the order of ``times``
         utility = self.utility([self.decode(h.tokens) for h in distinct])  # (N, N)
         expected = utility @ torch.tensor(list(times.values()), dtype=utility.dtype) / len(found)
         scored = [h._replace(score=score) for h, score in zip(distinct, expected.tolist(), strict=True)]
-        return sorted(scored, key=lambda h: (-h.score, -h.log_prob))
+        return sorted(scored, key=lambda h: (-h.score, -h.log_prob))[: self.num_outputs]

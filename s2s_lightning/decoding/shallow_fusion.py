@@ -10,8 +10,8 @@ from torch import Tensor
 
 from s2s_lightning import EOS, UNK
 from s2s_lightning.architecture import Seq2Seq, State, Step
-from s2s_lightning.decoding.around import Around
-from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Tools
+from s2s_lightning.decoding.around import Around, apart, together
+from s2s_lightning.decoding.base import Decoding, Network, Tools
 from s2s_lightning.decoding.beam import Beam
 from s2s_lightning.errors import check_at_least
 
@@ -51,16 +51,6 @@ class ShallowFusion(Around):
         assert self._language_model is not None, "attach() must come first: the checkpoint is a name"
         return Fused(model, self._language_model, self.weight) if self.weight else model
 
-    def __call__(
-        self,
-        model: Network,
-        src: Tensor,
-        src_padding: Tensor,
-        src_copy: Tensor | None = None,
-        demands: Demands = Demands(),
-    ) -> list[list[Hypothesis]]:
-        return self.search(self.beside(model), src, src_padding, src_copy, demands)
-
 
 class Fused(NamedTuple):
     """A ``Network`` whose steps have the language model's share as their bonus. Its state is a pair of theirs."""
@@ -74,17 +64,17 @@ class Fused(NamedTuple):
         nothing = src.new_full((len(src), 1), EOS)
         own = self.model.start(src, src_padding, src_copy)
         other = self.language_model.to(src.device).start(nothing, torch.zeros_like(nothing, dtype=torch.bool))
-        return State((own.context, other.context), (own.carry, other.carry))
+        return together([own, other])
 
     def step(self, tokens: Tensor, state: State, need_weights: bool = False) -> Step:
         """The model's step; the language model's share is added to a bonus that it has already."""
-        own, other = (State(*parts) for parts in zip(state.context, state.carry, strict=True))
+        own, other = apart(state)
         step = self.model.step(tokens, own, need_weights)
         known = torch.where(tokens < self.language_model.tgt_vocab_size, tokens, UNK)
         said = self.language_model.step(known, other)
         bonus = self.weight * widened(said.log_probs, step.log_probs.shape[-1])
         return step._replace(
-            state=State((step.state.context, said.state.context), (step.state.carry, said.state.carry)),
+            state=together([step.state, said.state]),
             bonus=bonus if step.bonus is None else step.bonus + bonus,
         )
 

@@ -8,7 +8,7 @@ import yaml
 from torch import Tensor
 
 from s2s_lightning import __version__
-from s2s_lightning.checkpoint import VOCABULARY_SIZES, data_state, stored_config
+from s2s_lightning.checkpoint import VOCABULARY_SIZES, data_state, stored_config, tied
 from s2s_lightning.data.tokenizers.files import write_tokenizers
 from s2s_lightning.errors import UserError
 from s2s_lightning.exporting.folder import CONFIG, MODEL, TIED, WEIGHTS
@@ -40,14 +40,7 @@ def write_weights(state: dict[str, Tensor], path: Path) -> None:
     """Each tensor once, and in the metadata which others it is."""
     from safetensors.torch import save
 
-    first: dict[Any, str] = {}
-    for name, tensor in state.items():
-        first.setdefault(place(tensor), name)
-    kept = {name: state[name].contiguous().clone() for name in first.values()}
-    tied = {name: first[place(tensor)] for name, tensor in state.items() if name not in kept}
-    path.write_bytes(save(kept, {"format": "pt", TIED: json.dumps(tied)}))  # save_file's are their owner's alone
-
-
-def place(tensor: Tensor) -> tuple[Any, ...]:
-    """Alike for the tensors that are one."""
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+    owners = tied(state)
+    kept = {name: state[name].contiguous().clone() for name, owner in owners.items() if name == owner}
+    others = {name: owner for name, owner in owners.items() if name != owner}
+    path.write_bytes(save(kept, {"format": "pt", TIED: json.dumps(others)}))  # save_file's are their owner's alone

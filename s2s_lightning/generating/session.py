@@ -73,7 +73,6 @@ class Session:
         self.decoding: Decoding = self.model.module.decoding
         if setup.search:
             self.decoding = parse_search(setup.search, self.model.config.get("decoding"))
-        self.decoding.attach(self.model.tools)
         self._check()
 
     @property

@@ -37,7 +37,6 @@ def read_tokenizers(folder: Path) -> dict[str, Any]:
 
 def _write(frozen: dict[str, str], path: Path) -> dict[str, Any]:
     """One tokenizer; returns what its file does not say: class, and options beside the library's own file."""
-    frozen = _own(frozen)
     content = _library_file(frozen["state"])
     path.write_text(frozen["state"] if content is None else content["backend"], encoding="utf-8", newline="")
     return {"class_path": frozen["class_path"], "options": content and content["options"]}
@@ -49,13 +48,6 @@ def _read(description: dict[str, Any], path: Path) -> dict[str, str]:
     if (options := description["options"]) is not None:
         state = json.dumps({"options": options, "backend": state})
     return {"class_path": description["class_path"], "state": state}
-
-
-def _own(frozen: dict[str, str]) -> dict[str, str]:
-    """The tokenizer itself, where it was taken from another checkpoint."""
-    while frozen["class_path"].endswith(".FromCheckpoint"):
-        frozen = json.loads(frozen["state"])["inner"]
-    return frozen
 
 
 def _library_file(state: str) -> dict[str, Any] | None:
