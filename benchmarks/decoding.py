@@ -85,8 +85,11 @@ def ours(setting: Setting, share: slice, patience: float = math.inf, **numbers: 
     return search
 
 
-def hugging_face(setting: Setting, share: slice) -> Search:
-    """``generate`` of Marian or Pegasus, on the same batches."""
+def hugging_face(setting: Setting, share: slice, stopping: bool | str = False) -> Search:
+    """``generate`` of Marian or Pegasus, on the same batches.
+
+    ``stopping`` is its ``early_stopping``: "never" is exact, True our patience of 1, False, its default, in between.
+    """
     import torch
     from hugging_face import twin
 
@@ -104,6 +107,7 @@ def hugging_face(setting: Setting, share: slice) -> Search:
                 batch.src,
                 attention_mask=(~batch.src_padding).long(),
                 num_beams=setting.beam_size,
+                early_stopping=stopping,
                 do_sample=False,
                 length_penalty=setting.length_penalty,
                 max_new_tokens=2 * batch.src.shape[1] + 10,
@@ -153,6 +157,8 @@ def in_order(found: dict[int, list[int]], count: int) -> list[list[int]]:
 CONTESTANTS = {
     "ours": Contestant(ours),
     "Hugging Face": Contestant(hugging_face),
+    "Hugging Face, exact": Contestant(hugging_face, options={"stopping": "never"}),
+    "Hugging Face, patience 1": Contestant(hugging_face, options={"stopping": True}),
     "CTranslate2": Contestant(ctranslate2),
     "ours, 2 processes": Contestant(ours, 2, 1),
     "CTranslate2, 2 workers": Contestant(ctranslate2, 1, 1, {"workers": 2}),

@@ -16,18 +16,15 @@ class Packed:
     """A layer with packed weights, which a copy of it has not."""
 
     packed: Tensor | None
+    packed_of: Tensor | None
     packed_version: int
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "packed": None, "packed_version": NEVER}  # nothing can copy what oneDNN has packed
-
-
-NEVER = -1
-"""A version that no weight has."""
+        return {**vars(self), "packed": None, "packed_of": None}  # nothing can copy what oneDNN has packed
 
 
 class PackedLinear(Packed, nn.Linear):
-    """x W^T + b, in float32 on a CPU; with gradients, other numbers or other weights it is what it was."""
+    """x W^T + b, in float32 or bfloat16 on a CPU; with gradients or other weights it is what it was."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _product(x, self)
@@ -44,8 +41,9 @@ def pack(network: Seq2Seq) -> None:
     """Give the linear layers and a linear readout packed copies of their weights, where that is to be had.
 
     The products are oneDNN's, by the operators that torch's compiler puts in the place of ``nn.Linear``: on an AMD EPYC
-    1.1 times as fast as MKL's for 320 rows, 1.3 times for 160, 2.4 times for the readout of 5. A layer whose weight is
-    changed afterwards goes back to the plain product: it is for networks that generate.
+    1.1 times as fast as MKL's for 320 rows, 1.3 times for 160, 2.4 times for the readout of 5; in bfloat16 1.6 times as
+    fast as unpacked for the readout of 300. A layer whose weight is changed afterwards goes back to the plain product:
+    it is for networks that generate.
     """
     if not available():
         return
@@ -54,6 +52,7 @@ def pack(network: Seq2Seq) -> None:
         kind = {nn.Linear: PackedLinear, LinearReadout: PackedReadout}.get(type(layer))
         if kind is not None and _fits(layer.weight):
             layer.packed = _operators()._reorder_linear_weight(layer.weight.detach(), None)
+            layer.packed_of = layer.weight.detach()  # held, so that no other numbers can take its place in memory
             layer.packed_version = layer.weight._version
             layer.__class__ = kind
 
@@ -61,7 +60,10 @@ def pack(network: Seq2Seq) -> None:
 def available() -> bool:
     """Whether this torch and this processor have the operators."""
     onednn: Any = torch.backends.mkldnn
-    known = all(hasattr(_operators(), name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
+    known = all(
+        hasattr(_operators(), name)
+        for name in ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
+    )
     return known and bool(onednn.is_available()) and platform.machine() in X86
 
 
@@ -69,13 +71,16 @@ def _operators() -> Any:
     return torch.ops.mkldnn
 
 
-def _fits(x: Any) -> bool:
-    return bool(x.dtype == torch.float32 and x.device.type == "cpu")
+def _fits(weight: Any) -> bool:
+    numbers = {torch.float32: True, torch.bfloat16: _operators()._is_mkldnn_bf16_supported()}
+    return bool(numbers.get(weight.dtype, False) and weight.device.type == "cpu")
 
 
 def _product(x: Tensor, layer: Any) -> Tensor:
-    stale = layer.weight._version != layer.packed_version
-    if stale or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not (_fits(x) and _fits(layer.weight)):
-        return F.linear(x, layer.weight, layer.bias)
+    weight, packed_of = layer.weight, layer.packed_of
+    same = packed_of is not None and packed_of.data_ptr() == weight.data_ptr() and packed_of.dtype == x.dtype
+    fresh = same and layer.packed_version == weight._version
+    if not fresh or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return F.linear(x, weight, layer.bias)
     y: Tensor = _operators()._linear_pointwise(x, layer.packed, layer.bias, "none", [], "")
     return y

@@ -59,6 +59,24 @@ def test_a_changed_weight_counts(pair: tuple[Transformer, Transformer]) -> None:
 
 
 @torch.no_grad()
+def test_other_numbers_count(pair: tuple[Transformer, Transformer]) -> None:
+    """What bfloat16 has rounded is not what was packed."""
+    expected, found = (n.bfloat16().float().model.log_probs(n.model.teacher_force(BATCH)) for n in pair)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_bfloat16_is_packed_where_the_processor_has_it(pair: tuple[Transformer, Transformer]) -> None:
+    network = deepcopy(pair[0]).bfloat16()
+    expected = network.model.log_probs(network.model.teacher_force(BATCH))
+    pack(network.model)
+    kind = PackedReadout if torch.ops.mkldnn._is_mkldnn_bf16_supported() else LinearReadout
+    assert type(network.model.readout) is kind
+    found = network.model.log_probs(network.model.teacher_force(BATCH))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
+
+
+@torch.no_grad()
 def test_a_packed_network_can_be_copied(pair: tuple[Transformer, Transformer]) -> None:
     expected, found = (n.model.log_probs(n.model.teacher_force(BATCH)) for n in (pair[0], deepcopy(pair[1])))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)

@@ -235,5 +235,5 @@ def _follow(state: State, parent: Tensor, width: int, stay: Tensor) -> State:
     rows = (first.unsqueeze(1) + parent).index_select(0, stay).flatten()
     if len(stay) < len(parent) or parent.shape[1] != width:
         return branch(state, rows, stay)
-    identity = torch.arange(len(rows), device=rows.device)
+    identity = torch.arange(len(rows), device=rows.device)  # of one sentence at 1 step in 8, of 100 at once hardly ever
     return state if torch.equal(rows, identity) else reorder(state, rows)
