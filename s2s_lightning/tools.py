@@ -1,5 +1,6 @@
 """What a search takes from the text layer and from other checkpoints."""
 
+from collections.abc import Callable
 from functools import cache
 
 from s2s_lightning import UNK
@@ -9,8 +10,13 @@ from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.decoding import Tools
 
 
-def tools_of(data: Seq2SeqData) -> Tools:
-    """For models whose vocabularies are those of the data. A checkpoint is read once."""
+def tools_of(data: Seq2SeqData, ready: Callable[[Seq2Seq], Seq2Seq] = lambda network: network) -> Tools:
+    """For models whose vocabularies are those of the data. A checkpoint is read once.
+
+    Args:
+        data: with tokenizers.
+        ready: what becomes of the network of another checkpoint.
+    """
 
     def encode(text: str) -> list[list[int]]:
         ids = data.tokenizers.target.encode([text, f" {text}"])
@@ -21,10 +27,10 @@ def tools_of(data: Seq2SeqData) -> Tools:
 
     @cache
     def network(path: str) -> Seq2Seq:
-        return other_network(path, data)
+        return ready(other_network(path, data))
 
     @cache
     def language_model(path: str) -> Seq2Seq:
-        return other_language_model(path, data)
+        return ready(other_language_model(path, data))
 
     return Tools(network, language_model, encode, decode)

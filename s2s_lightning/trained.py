@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import EOS, PAD, UNK
-from s2s_lightning.architecture import tree_map
+from s2s_lightning.architecture import Seq2Seq, tree_map
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.configuration import Config
 from s2s_lightning.callbacks.run import source_ids
@@ -83,7 +83,7 @@ class Trained:
         """What a search may need beyond ids."""
         from s2s_lightning.tools import tools_of
 
-        return tools_of(self.data)
+        return tools_of(self.data, self._alike)
 
     def generate(
         self,
@@ -177,10 +177,17 @@ class Trained:
             weights = weights[..., :emitted, [*order, len(src)]]
         return Explanation(source, tokens, log_probs[:emitted], weights)
 
+    def _alike(self, other: Seq2Seq) -> Seq2Seq:
+        """The network of another checkpoint, where the model is and in its numbers; 8-bit integers are the model's."""
+        other = other.to(self.module.device, self.module.dtype)
+        pack(other)
+        return other
+
     def _attached(self, decoding: Decoding | None) -> Decoding:
         """The search that is asked for, or that of the run."""
         chosen = decoding or self.module.decoding
-        chosen.attach(self.tools)
+        with torch.inference_mode(False):  # which makes weights that cannot be packed
+            chosen.attach(self.tools)
         return chosen
 
     def _moved(self, batch: Batch) -> Batch:

@@ -138,8 +138,6 @@ def run(command: str, args: Sequence[str]) -> None:
         parse_search(search)  # prints the help and exits
     options = arguments().parse(others, ["--decoding"])
     check(options)
-    if options.n_best is not None and options.n_best > 1:
-        search = [*search, f"--decoding.n_best={options.n_best}"]
     try:
         generate(options, search)
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ class MBR(Around):
     score(y) = 1 / M * sum_i utility(y, y_i) over the M outputs of another search, each of which is a candidate and
     counts as a reference as often as it was found. Over samples it estimates the expected utility under the model
     (Eikema & Aziz, 2022, arXiv:2108.04718); over the n best of a beam all count alike. ``log_prob`` is the model's.
-    Of equally good outputs the most probable comes first.
+    Of equally good outputs the most probable comes first. Words copied from the source are all one unknown word to it.
 
     Args:
         search: where the outputs come from; ``Sampling`` of 32 by default. All that it returns is used: raise its

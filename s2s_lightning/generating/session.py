@@ -71,8 +71,9 @@ class Session:
         self.wanted = setup.wanted
         self.model: Trained = load(setup.checkpoint, **setup.loading)
         self.decoding: Decoding = self.model.module.decoding
-        if setup.search:
-            self.decoding = parse_search(setup.search, self.model.config.get("decoding"))
+        several = setup.wanted.n_best if (setup.wanted.n_best or 1) > 1 else None  # one is left of any
+        if setup.search or several:
+            self.decoding = parse_search(setup.search, self.model.config.get("decoding"), several)
         self._check()
 
     @property

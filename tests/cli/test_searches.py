@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import s2s_lightning
-from s2s_lightning.decoding import GNMT, MBR, Beam, Decoding, DiverseBeam, Greedy, Sampling
+from s2s_lightning.decoding import GNMT, MBR, Beam, Decoding, DiverseBeam, Ensemble, Greedy, Sampling
 from s2s_lightning.generating.search import GREEDY, parse_search
 from s2s_lightning.utilities import BLEU, EditDistance
 from tests.cli.conftest import Run, done
@@ -52,3 +53,19 @@ def test_generate_and_evaluation_take_a_nested_search(trained: Run, tmp_path: Pa
     expected = s2s_lightning.load(trained.last).generate(LINES, MBR(Beam(n_best=5)))
     assert (tmp_path / "out").read_text().split("\n")[:-1] == expected
     done("test", "--ckpt_path", trained.last, *search, "--trainer.default_root_dir", tmp_path)
+
+
+@pytest.mark.parametrize("inner", ["", "--decoding.search Beam --decoding.search.beam_size 4"])
+def test_n_best_reaches_the_search_inside(trained: Run, tmp_path: Path, inner: str) -> None:
+    (tmp_path / "in").write_text("".join(f"{line}\n" for line in LINES))
+    search = ["--decoding", "Ensemble", "--decoding.checkpoints", f"[{trained.last}]", *inner.split()]
+    done("generate", trained.last, tmp_path / "in", *search, "--blank", "model", "--n_best", 3, "-o", tmp_path / "out")
+    numbers = [line.split(" ||| ")[0] for line in (tmp_path / "out").read_text().split("\n")[:-1]]
+    assert numbers == [str(i) for i in range(len(LINES)) for _ in range(3)]
+
+
+def test_a_member_of_an_ensemble_computes_in_the_numbers_of_the_model(trained: Run) -> None:
+    model, ensemble = s2s_lightning.load(trained.last, dtype="bfloat16"), Ensemble([trained.last])
+    model.generate(LINES, ensemble)
+    members = ensemble.network(model.module.model).networks
+    assert {p.dtype for member in members for p in member.parameters()} == {torch.bfloat16}

@@ -11,6 +11,7 @@ from s2s_lightning import EOS, PAD, UNK
 from s2s_lightning.architecture import Step
 from s2s_lightning.batch import Batch
 from s2s_lightning.decoding import (
+    MBR,
     Average,
     Beam,
     ConstrainedBeam,
@@ -37,12 +38,14 @@ SEARCHES: dict[str, Decoding] = {
     "greedy": Greedy(**TIGHT),
     "beam": Beam(3, n_best=2, length_penalty=Average(), **TIGHT),
     "sampling": Sampling(num_samples=3, top_k=9, top_p=0.95, min_p=0.02, typical_p=0.9, **TIGHT),
+    "mbr": MBR(Sampling(num_samples=5, temperature=1.5, **TIGHT), n_best=2),
     "diverse": DiverseBeam(4, num_groups=2, n_best=3, no_repeat_ngram=2, repetition_penalty=1.2, **TIGHT),
 }
 PART_OF_A_SOFTMAX = {
     MergedDecoder: "one softmax over target and source; tests/families/test_merged.py has both parts make 1",
 }
 """Decoders whose attention over the source sums to less than 1, and why; a prefix LM's is one of these."""
+SEARCHES["mbr"].attach(tools(decode=lambda ids: " ".join(map(str, ids))))
 SOURCES = [src for src, _ in random_pairs(6)]
 
 
