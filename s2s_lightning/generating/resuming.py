@@ -38,7 +38,7 @@ class ResumableFile:
         self.run = {"s2s_lightning": __version__, **run}
         self.done, self._bytes, self._input = 0, 0, ""
         self._digest = hashlib.blake2b(digest_size=16)
-        if self.path.exists() and not overwrite:
+        if self.path.exists() and self.path.stat().st_size > 0 and not overwrite:
             self._resume()
         try:
             self._file: BinaryIO = open(self.path, "r+b" if self.done else "wb")  # noqa: SIM115  closed by close()

@@ -1,5 +1,11 @@
 """An output file that was stopped is continued, by the same command alone."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,3 +93,26 @@ def test_a_file_of_somebody_else_is_left_alone(trained: Run, text: Path, tmp_pat
     assert result.code == 2
     assert "exists, and not from generate" in result.err
     assert out.read_text() == "precious\n"
+
+
+def test_a_killed_run_is_continued_to_the_same_bytes(trained: Run, tmp_path: Path) -> None:
+    """By SIGKILL, with two workers, whenever a window has been written."""
+    text, whole, out = tmp_path / "text", tmp_path / "whole", tmp_path / "out"
+    text.write_text("".join(f"{i % 6} {i % 5} {i % 4}\n" for i in range(2000)))
+    done("generate", trained.last, text, "-o", whole)
+    same = ["generate", trained.last, text, "-o", out, "--window", 50, "--processes", 2]
+    program = [sys.executable, "-m", "s2s_lightning", *map(str, same)]
+    with subprocess.Popen(program, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        wait_for_lines(tmp_path / "out.run.json", process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert 0 < out.read_bytes().count(b"\n") < 2000
+    assert "lines already" in done(*same).err
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def wait_for_lines(record: Path, process: "subprocess.Popen[bytes]") -> None:
+    end = time.monotonic() + 90
+    while not (record.exists() and json.loads(record.read_text())["done"]["lines"]):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.01)
