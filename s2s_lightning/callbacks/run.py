@@ -28,6 +28,8 @@ class TextLayer(Protocol):
 
     def summary(self) -> Sequence[tuple[str, str]]: ...
 
+    def fingerprints(self) -> dict[str, str]: ...
+
 
 def texts(trainer: Trainer) -> TextLayer:
     """The data module of the run."""
