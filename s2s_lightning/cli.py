@@ -129,7 +129,9 @@ class CLI(LightningCLI):
         """The settings of the checkpoint, if any, then the configuration files and options in their order."""
         stored = self._stored()
         # Defaults with their class alone: --optimizer Adam must not inherit the weight decay of AdamW.
-        classes = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
+        classes: Config = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
+        if self.command == "fit":
+            classes["trainer"] = {"logger": {"class_path": "s2s_lightning.tracking.Wandb"}}
         base = parser.parse_object({**classes, **stored}, defaults=False, _skip_validation=True)
         self.config = parser.parse_args(args, namespace=base)
         for group in ("data", "trainer", "checkpoint"):
