@@ -16,6 +16,7 @@ import argparse
 import gzip
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -71,6 +72,11 @@ class Server(ThreadingHTTPServer):
             return {"data": self._operations[operation](variables)}
         except Exception as error:
             return {"errors": [{"message": f"{operation}: {type(error).__name__}: {error}"}]}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def log(self, kind: str, **call: Any) -> None:
         with (self.folder / "requests.jsonl").open("a") as file:
