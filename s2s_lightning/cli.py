@@ -221,7 +221,8 @@ class CLI(LightningCLI):
             kept += [checkpoints, StopOnInterrupt(checkpoints)]
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
-        return [*kept, ValidateAtEnd(), Configuration(self._plain()), Record(self._plain())]
+        plain = self._plain()
+        return [*kept, ValidateAtEnd(), Configuration(plain), Record(plain)]
 
     # Running
 

@@ -55,7 +55,7 @@ def test_an_online_run_is_complete(server: Server, online: Online) -> None:
     config = yaml.safe_load((online.local.folder / "config.yaml").read_text())
     assert {key: run["config"][key]["value"] for key in config} == config
     assert steps(server, online, "train/loss") == steps(server, online, "val/loss") == [2, 4]
-    picture = [row["chart"]["filenames"][0] for row in run["history"] if "chart" in row and row[STEP] == 4][0]
+    picture = next(row["chart"]["filenames"][0] for row in run["history"] if "chart" in row and row[STEP] == 4)
     assert server.stored("runs", online.id, picture).read_bytes() == (online.local.folder / "chart.png").read_bytes()
     assert not server.unknown
 
