@@ -14,7 +14,6 @@ from jsonargparse.typing import register_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_info
 
 import s2s_lightning.families  # a class has a short name once it is imported
@@ -44,6 +43,7 @@ from s2s_lightning.parser import Parser, as_text
 from s2s_lightning.runs import new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tools import tools_of
+from s2s_lightning.tracking import Identity, Record, identity_of, loggers
 
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
@@ -81,6 +81,7 @@ class CLI(LightningCLI):
     def __init__(self, command: str, args: Sequence[str]) -> None:
         hush()
         self.command = command
+        self.goes_on_with: Identity | None = None
         self.given = given(args)
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
         super().__init__(
@@ -129,7 +130,9 @@ class CLI(LightningCLI):
         """The settings of the checkpoint, if any, then the configuration files and options in their order."""
         stored = self._stored()
         # Defaults with their class alone: --optimizer Adam must not inherit the weight decay of AdamW.
-        classes = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
+        classes: Config = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
+        if self.command == "fit":
+            classes["trainer"] = {"logger": {"class_path": "s2s_lightning.tracking.Wandb"}}
         base = parser.parse_object({**classes, **stored}, defaults=False, _skip_validation=True)
         self.config = parser.parse_args(args, namespace=base)
         for group in ("data", "trainer", "checkpoint"):
@@ -152,6 +155,7 @@ class CLI(LightningCLI):
             checkpoint = read(path)
             if self.command == "fit":
                 check_resumable(checkpoint, path)
+                self.goes_on_with = identity_of(checkpoint)
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
@@ -182,6 +186,7 @@ class CLI(LightningCLI):
         if self.command == "fit":
             self.model.objective.attach(partial(other_network, data=self.datamodule))
         self.model.decoding.attach(tools_of(self.datamodule))
+        self.model._log_hyperparams = False  # a part of the configuration, which is logged as a whole
         self.trainer = self.instantiate_trainer()
 
     def _with_tokenizers(self) -> Namespace:
@@ -199,7 +204,7 @@ class CLI(LightningCLI):
         name = self.name or type(self.model).__name__.lower()
         folder = new_run_folder(Path(config["default_root_dir"]) / name, self.command)
         config["default_root_dir"] = folder
-        config["logger"] = loggers(config["logger"], folder)
+        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
         config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             return Trainer(**config)
@@ -219,7 +224,7 @@ class CLI(LightningCLI):
             kept.append(Patience(checkpoints, patience))
         if in_sweep():
             kept.append(EndWithSweep())
-        return [*kept, ValidateAtEnd(), Configuration(self._plain())]
+        return [*kept, ValidateAtEnd(), Configuration(self._plain()), Record(self._plain())]
 
     # Running
 
@@ -269,8 +274,8 @@ def hush() -> None:
     # Batches are gathered from memory in a millisecond: workers would cost more than they bring.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
-    # The logger's hparams.yaml does without the class paths of a model; config.yaml and the checkpoint have them.
-    warnings.filterwarnings("ignore", message=".*not possible to safely dump to YAML.*")
+    # A run's folder is its own, so that nothing in it is old when metrics.csv comes to it.
+    warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(worth_saying)
@@ -301,14 +306,6 @@ def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:
         return path.absolute().parents[1].name if path.name == "config.yaml" else path.stem
     checkpoints = Path(ckpt_path or ".").absolute().parent
     return checkpoints.parents[1].name if checkpoints.name == "checkpoints" else None
-
-
-def loggers(logger: Any, folder: Path) -> list[Logger] | bool:
-    """metrics.csv, beside the user's own loggers; none when they are switched off."""
-    if logger is False:
-        return False
-    own = [] if logger in (None, True) else as_list(logger)
-    return [CSVLogger(folder, name="", version=""), *own]
 
 
 def as_list(value: Any) -> list[Any]:

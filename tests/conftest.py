@@ -1,4 +1,7 @@
-"""One thread a worker, so that the workers of pytest-xdist do not fight for the cores; one cache for the session."""
+"""One thread a worker, so that the workers of pytest-xdist do not fight for the cores; one cache for the session.
+
+Nothing is logged to W&B but where a test asks for it.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["WANDB_MODE"] = "disabled"  # tests/tracking/ switches it on
 
 
 @pytest.fixture(scope="session", autouse=True)

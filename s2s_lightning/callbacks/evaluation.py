@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Split
-from s2s_lightning.callbacks.run import run_folder, texts
+from s2s_lightning.callbacks.run import at_step, run_folder, texts
 from s2s_lightning.metrics import Metric, Score, Tokenize, corpus_scores, default_metrics
 
 
@@ -43,6 +43,7 @@ class Evaluation(Gathering[Scored]):
     def __init__(self, metrics: list[Metric] | None = None, tokenize: Tokenize = "13a") -> None:
         super().__init__()
         self.metrics: list[Metric] = [*default_metrics(tokenize), *(metrics or [])]
+        self.signatures: dict[str, str] = {}  # of the latest evaluation, where a score has one
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Every rank computes the same number from the same gathered rows: there is nothing to synchronise.
@@ -60,7 +61,9 @@ class Evaluation(Gathering[Scored]):
         scores = {**teacher_forced_scores(rows), **corpus_scores(hypotheses, references, self.metrics)}
         # float64 on the CPU: float32 would lose digits, and a device would have to be waited for.
         values = {f"{split}/{name}": torch.tensor(s.value, dtype=torch.float64) for name, s in scores.items()}
-        pl_module.log_dict(values, batch_size=1)
+        step = at_step(trainer) if trainer.state.fn == "fit" else {}
+        pl_module.log_dict({**values, **step}, batch_size=1)
+        self.signatures = {name: score.signature for name, score in scores.items() if score.signature}
         if trainer.is_global_zero:
             content = {"step": trainer.global_step, "scores": {name: s._asdict() for name, s in scores.items()}}
             (run_folder(trainer) / f"{split}_scores.json").write_text(json.dumps(content, indent=2) + "\n")

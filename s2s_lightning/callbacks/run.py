@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, cast, runtime_checkable
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
@@ -28,6 +29,8 @@ class TextLayer(Protocol):
 
     def summary(self) -> Sequence[tuple[str, str]]: ...
 
+    def fingerprints(self) -> dict[str, str]: ...
+
 
 def texts(trainer: Trainer) -> TextLayer:
     """The data module of the run."""
@@ -41,6 +44,17 @@ def run_folder(trainer: Trainer) -> Path:
     folder = Path(trainer.default_root_dir)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def at_step(trainer: Trainer) -> dict[str, Tensor]:
+    """To be logged with the metrics of training, so that their step is the number of optimizer steps that were made.
+
+    Lightning takes one less, and leaves the epoch to whoever gives a step.
+    """
+    return {
+        "step": torch.tensor(trainer.global_step, dtype=torch.float64),
+        "epoch": torch.tensor(trainer.current_epoch, dtype=torch.float64),
+    }
 
 
 @runtime_checkable

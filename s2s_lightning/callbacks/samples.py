@@ -10,10 +10,15 @@ from lightning.pytorch import LightningModule, Trainer
 
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Output, Split, outputs_of
+from s2s_lightning.callbacks.media import Cell, cell, log_table
 from s2s_lightning.callbacks.run import run_folder, texts
 
 Sample = dict[str, Any]
 """An output as a line of JSON, with the ``step`` it was made at where there are several."""
+
+
+COLUMNS = ("step", "index", "source", "reference", "hypothesis", "log_prob", "exact")
+"""Of the table that the loggers show."""
 
 
 class Samples(Gathering[Output]):
@@ -37,6 +42,7 @@ class Samples(Gathering[Output]):
             samples = [{"step": trainer.global_step, **row} for row in describe(trainer, split, rows)]
             append(folder / "samples.jsonl", samples)
             (folder / "samples.md").write_text(table(read(folder / "samples.jsonl")), encoding="utf-8")
+            log_table(trainer, "samples", COLUMNS, [row(sample) for sample in samples])
 
 
 def describe(trainer: Trainer, split: Split, rows: list[Output]) -> list[Sample]:
@@ -56,6 +62,13 @@ def describe(trainer: Trainer, split: Split, rows: list[Output]) -> list[Sample]
         }
         for row, source, references, hypothesis in columns
     ]
+
+
+def row(sample: Sample) -> list[Cell]:
+    """A line of the loggers' table, with the first of its references."""
+    references = sample["references"]
+    line = {**sample, "reference": references[0], "exact": sample["hypothesis"] in references}
+    return [line[name] for name in COLUMNS]
 
 
 def append(path: Path, lines: Iterable[Any]) -> None:
@@ -80,17 +93,12 @@ def table(samples: list[Sample]) -> str:
 
 def _section(samples: list[Sample]) -> str:
     latest = samples[0]
-    head = [f"## {latest['index']}: {_cell(latest['source'])}\n"]
-    references = [f"- reference: {_cell(reference)}" for reference in latest["references"]]
+    head = [f"## {latest['index']}: {cell(latest['source'])}\n"]
+    references = [f"- reference: {cell(reference)}" for reference in latest["references"]]
     rows = [_row(sample) for sample in samples]
     return "\n".join([*head, *references, "\n| step | output | log-prob | |", "|--:|---|--:|---|", *rows, ""])
 
 
 def _row(sample: Sample) -> str:
     right = "exact" if sample["hypothesis"] in sample["references"] else ""
-    return f"| {sample['step']} | {_cell(sample['hypothesis'])} | {sample['log_prob']:.2f} | {right} |"
-
-
-def _cell(text: str) -> str:
-    """Text that cannot break out of its cell or line."""
-    return " ".join(text.replace("|", r"\|").splitlines())
+    return f"| {sample['step']} | {cell(sample['hypothesis'])} | {sample['log_prob']:.2f} | {right} |"

@@ -1,5 +1,6 @@
-"""What training does: its loss, its speed, its learning rate, its gradients."""
+"""What training does: its loss, its speed, its padding, its memory, its learning rate, its gradients."""
 
+import sys
 import time
 from typing import Any
 
@@ -8,7 +9,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
+from s2s_lightning.callbacks.run import at_step
 
 
 class Stopwatch:
@@ -40,8 +43,10 @@ class Throughput(Callback):
     """Logs at each ``log_every_n_steps``, of all ranks since the last log:
 
     ``train/loss`` and the objective's parts (``train/nll``) per real target token, ``train/tokens_per_second`` (real
-    target tokens, the time of validation not counted), and, of the last step, ``train/lr`` and ``train/grad_norm``
-    (before clipping). Sums stay on the device until then, so the host waits for it once a log and never between.
+    target tokens, the time of validation not counted), ``train/padding`` (its share of source and target positions), and,
+    of the last step, ``train/lr`` and ``train/grad_norm`` (before clipping); ``train/peak_memory_gib`` is the most that a
+    process has had so far, of the GPU or else of the machine. Sums stay on the device until then, so the host waits for
+    it once a log and never between.
     """
 
     def __init__(self) -> None:
@@ -74,7 +79,8 @@ class Throughput(Callback):
         # The loss was divided by the effective batch's tokens, and multiplied by the ranks that DDP divides by.
         total = outputs["loss"] * batch.divisor / trainer.world_size
         counts = batch.divisor.isfinite()  # a repeated batch weighs nothing, and 0 * inf would be NaN
-        for name, value in {"loss": total, "tokens": outputs["tokens"], **outputs["parts"]}.items():
+        sums = {"loss": total, "tokens": outputs["tokens"], **_positions(batch), **outputs["parts"]}
+        for name, value in sums.items():
             counted = value.detach().where(counts, 0)
             self._sums[name] = self._sums[name] + counted if name in self._sums else counted
         if self._stepped and _is_due(trainer, trainer.global_step):
@@ -85,14 +91,34 @@ class Throughput(Callback):
         dtype = torch.promote_types(self._sums["loss"].dtype, torch.float32)
         sums = torch.stack([value.to(dtype) for value in self._sums.values()])
         sums = trainer.strategy.reduce(sums, reduce_op="sum")
-        *totals, grad_norm = torch.cat([sums, self._grad_norm.to(sums).view(1)]).tolist()  # the one synchronisation
+        memory = trainer.strategy.reduce(sums.new_tensor([peak_memory(pl_module.device)]), reduce_op="max")
+        others = [self._grad_norm.to(sums).view(1), memory]
+        *totals, grad_norm, peak = torch.cat([sums, *others]).tolist()  # the one synchronisation
         means = dict(zip(self._sums, totals, strict=True))
-        tokens = means.pop("tokens")
+        tokens, padding, positions = (means.pop(name) for name in ("tokens", "padding", "positions"))
         shown = {"loss": means.pop("loss") / tokens, "tokens_per_second": tokens / self._stopwatch.lap()}
-        logged = {**{name: value / tokens for name, value in means.items()}, "lr": self._lr, "grad_norm": grad_norm}
+        last = {"lr": self._lr, "grad_norm": grad_norm, "padding": padding / positions, "peak_memory_gib": peak / 2**30}
+        logged = {**{name: value / tokens for name, value in means.items()}, **last}
         pl_module.log_dict(_on_host(shown), prog_bar=True, on_step=True, on_epoch=False)
-        pl_module.log_dict(_on_host(logged), on_step=True, on_epoch=False)
+        pl_module.log_dict({**_on_host(logged), **at_step(trainer)}, on_step=True, on_epoch=False)
         self._sums = {}
+
+
+def _positions(batch: Batch) -> dict[str, Tensor]:
+    """Source and target positions of a batch, and those of them that are padding, on its device."""
+    padding = batch.src_padding.sum() + (batch.tgt_out == PAD).sum()
+    return {"padding": padding, "positions": torch.full_like(padding, batch.src.numel() + batch.tgt_out.numel())}
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most bytes that this process has held so far: of a GPU in tensors, else of the machine; 0 where none tells."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return 0
+    from resource import RUSAGE_SELF, getrusage
+
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _is_due(trainer: Trainer, step: int) -> bool:

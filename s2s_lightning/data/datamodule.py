@@ -1,5 +1,6 @@
 """Seq2SeqData: from a corpus to batches, and from ids back to text."""
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -110,6 +111,7 @@ class Seq2SeqData(LightningDataModule):
         self._root = cache_root(cache_dir)
         self._tokenizers: Tokenizers | None = None
         self._stores: dict[Split, Store] = {}
+        self._fingerprints: dict[Split, str] = {}
 
     # Preparing
 
@@ -174,7 +176,13 @@ class Seq2SeqData(LightningDataModule):
         """What the ids of a split depend on."""
         stored = self.tokenizers._replace(reverse_source=False)  # ids are turned round when they are gathered
         copying = ["copy"] if self.copy else []
-        return digest(FORMAT, split, self.corpus.fingerprint(split), repr(stored.state()), *copying, *further)
+        return digest(FORMAT, split, self._fingerprint(split), repr(stored.state()), *copying, *further)
+
+    def _fingerprint(self, split: Split) -> str:
+        """Asked of the corpus once, which may have to read all of it."""
+        if split not in self._fingerprints:
+            self._fingerprints[split] = self.corpus.fingerprint(split)
+        return self._fingerprints[split]
 
     def _write(self, split: Split, path: Path, *, sample: bool = False) -> None:
         pairs = progress(self.corpus.read(split), f"Preparing {split}", "pairs")
@@ -380,6 +388,13 @@ class Seq2SeqData(LightningDataModule):
                 rows.append((f"{split} unknown tokens, src + tgt", unknown))
         rows.append(("vocabulary, src + tgt", self._vocabulary_sizes()))
         return rows + (self._training_summary() if self.corpus.has("train") else [])
+
+    def fingerprints(self) -> dict[str, str]:
+        """Equal for equal content: of each split as text, and of the tokenizers."""
+        splits = {split: self._fingerprint(split) for split in SPLITS if self.corpus.has(split)}
+        tokenizers = {"src_tokenizer": self.tokenizers.src, "tgt_tokenizer": self.tokenizers.target}
+        frozen = {name: json.dumps(each.frozen(), sort_keys=True) for name, each in tokenizers.items()}
+        return {**splits, **{name: digest(text) for name, text in frozen.items()}}
 
     def _vocabulary_sizes(self) -> str:
         tgt = self.tgt_vocab_size

@@ -59,8 +59,9 @@ class Desk(NamedTuple):
 
     def start(self, *command: object, **variables: str) -> "subprocess.Popen[str]":
         """Run a command; its output is in one stream."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
         process = subprocess.Popen(
-            [*map(str, command)], cwd=self.folder, env={**os.environ, **self.variables, **variables}, text=True,
+            [*map(str, command)], cwd=self.folder, env={**own, **self.variables, **variables}, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self.processes.append(process)
@@ -130,7 +131,11 @@ def serve(folder: Path, python: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with subprocess.Popen([python, SERVER, "--port", str(port), "--dir", folder], stdout=subprocess.PIPE) as server:
+    command = [python, SERVER, "--port", str(port), "--dir", folder]
+    with (
+        (folder / "server.log").open("w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as server,
+    ):
         assert server.stdout is not None
         assert server.stdout.readline()  # it listens
         yield f"http://127.0.0.1:{port}"
@@ -150,7 +155,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         variables = {
             "HOME": str(private), "PYTHONPATH": str(ROOT), "WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
-            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.5", "WANDB_PROJECT": "tests", "WANDB_DISABLE_GIT": "true",
+            "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "0.5", "WANDB_PROJECT": "tests", "WANDB_DISABLE_GIT": "true",
         }  # fmt: skip
         desk = Desk(folder, variables, [])
         yield desk

@@ -1,0 +1,27 @@
+"""Which W&B run a training goes on with."""
+
+import os
+from typing import Any, NamedTuple
+
+CHECKPOINT_KEY = "s2s_lightning_wandb"
+"""Key of a checkpoint -> the ``Identity`` of the run that it was written in, as a mapping."""
+
+
+class Identity(NamedTuple):
+    """Where a run is found again; ``entity`` is None where the key decides."""
+
+    id: str
+    project: str
+    entity: str | None = None
+
+
+def identity_of(checkpoint: dict[str, Any]) -> Identity | None:
+    """The run that a checkpoint was written in, unless the environment says otherwise.
+
+    WANDB_RUN_ID names another, WANDB_RESUME=never asks for a new one, and each trial of a sweep is a run of its own
+    whatever checkpoint it begins with.
+    """
+    otherwise = os.environ.get("WANDB_RUN_ID") or os.environ.get("WANDB_SWEEP_ID")
+    if otherwise or os.environ.get("WANDB_RESUME") == "never" or CHECKPOINT_KEY not in checkpoint:
+        return None
+    return Identity(**checkpoint[CHECKPOINT_KEY])

@@ -1,0 +1,76 @@
+"""What the loggers of a run are told beside its metrics."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+
+from s2s_lightning.callbacks.configuration import Config
+from s2s_lightning.callbacks.evaluation import Evaluation
+from s2s_lightning.callbacks.run import keeper, run_folder
+from s2s_lightning.tracking.facts import Facts, facts
+from s2s_lightning.tracking.identity import CHECKPOINT_KEY
+from s2s_lightning.tracking.wandb_logger import Wandb
+
+
+class Record(Callback):
+    """Gives the configuration and the facts of a run to its loggers, and the facts to ``run.json``.
+
+    The signatures of the metrics follow after the first validation, checkpoints (where ``Wandb`` is asked for them)
+    at the end, and each checkpoint names the W&B run that a resumed training goes on with.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._facts: Facts = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._facts = facts(trainer, pl_module)
+            self._write(trainer)
+            tell(trainer, {**self.config, "run": self._facts})
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or not self._facts or "signatures" in self._facts:
+            return
+        if signatures := signatures_of(trainer):
+            self._facts["signatures"] = signatures
+            self._write(trainer)
+            tell(trainer, {"signatures": signatures})
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        for logger in wandb_loggers(trainer):
+            if logger.identity is not None:
+                checkpoint[CHECKPOINT_KEY] = logger.identity._asdict()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        kept = keeper(trainer)
+        if not trainer.is_global_zero or kept is None:
+            return
+        paths = {"best": kept.best_model_path, "last": kept.last_model_path}
+        for logger in wandb_loggers(trainer):
+            if logger.checkpoints:
+                logger.log_checkpoints({alias: path for alias, path in paths.items() if path})
+
+    def _write(self, trainer: Trainer) -> None:
+        (run_folder(trainer) / "run.json").write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
+
+
+def tell(trainer: Trainer, settings: Config) -> None:
+    """All loggers but metrics.csv, which lies beside config.yaml and run.json."""
+    for logger in trainer.loggers:
+        if not isinstance(logger, CSVLogger):
+            logger.log_hyperparams(settings)
+
+
+def signatures_of(trainer: Trainer) -> dict[str, str]:
+    """How the metrics were computed; empty before the first evaluation."""
+    evaluations = (each for each in trainer.callbacks if isinstance(each, Evaluation))  # type: ignore[attr-defined]
+    return {name: signature for each in evaluations for name, signature in each.signatures.items()}
+
+
+def wandb_loggers(trainer: Trainer) -> Iterator[Wandb]:
+    """Ours among the loggers of the run."""
+    return (logger for logger in trainer.loggers if isinstance(logger, Wandb))
