@@ -23,7 +23,7 @@ from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
-from s2s_lightning.callbacks.sweep_trial import EndWithSweep, failure_reported, in_sweep
+from s2s_lightning.callbacks.sweep_trial import SweepTrial, failure_reported, in_sweep
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
     check_resumable,
@@ -223,7 +223,7 @@ class CLI(LightningCLI):
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
         if in_sweep():
-            kept.append(EndWithSweep())
+            kept.append(SweepTrial())
         return [*kept, ValidateAtEnd(), Configuration(self._plain()), Record(self._plain())]
 
     # Running
@@ -254,7 +254,8 @@ class CLI(LightningCLI):
 def run(command: str, args: Sequence[str]) -> None:
     """One of Lightning's commands."""
     with failure_reported():
-        CLI(command, args).start()
+        cli = CLI(command, args)
+    cli.start()
 
 
 def usage(command: str) -> str:

@@ -2,11 +2,12 @@
 
 import os
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from s2s_lightning.callbacks.ending import agreed
@@ -17,7 +18,7 @@ def in_sweep() -> bool:
     return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
-class EndWithSweep(Callback):
+class SweepTrial(Callback):
     """A trial that its sweep stops early ends as if it had reached its last step: validated, saved, exit code 0.
 
     By itself W&B interrupts a stopped run as Ctrl-C would. Its agent takes such ends for failures, and gives up when
@@ -27,7 +28,7 @@ class EndWithSweep(Callback):
 
     def __init__(self) -> None:
         self._requested = threading.Event()  # set by a thread of W&B's
-        if not rank_zero_only.rank:  # type: ignore[attr-defined]
+        if is_first():
             import wandb
 
             wandb.setup(settings=wandb.Settings(stop_fn=self._requested.set))
@@ -36,6 +37,11 @@ class EndWithSweep(Callback):
         if not trainer.should_stop and agreed(trainer, self._requested.is_set()):
             rank_zero_info(f"the sweep stops this trial at step {trainer.global_step}")
             trainer.should_stop = True
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Say what happened while the run is there to keep it: loggers end it before Python says so."""
+        if trainer.is_global_zero and isinstance(exception, Exception):
+            traceback.print_exception(exception)
 
 
 @contextmanager
@@ -48,10 +54,14 @@ def failure_reported() -> Iterator[None]:
     try:
         yield
     except Exception:
-        if in_sweep() and not rank_zero_only.rank:  # type: ignore[attr-defined]
+        if in_sweep() and is_first():
             import wandb
 
             with suppress(wandb.Error):  # the reason is worth more than the news that W&B cannot be told
-                if wandb.run is None:
-                    wandb.init()
+                wandb.init()
         raise
+
+
+def is_first() -> bool:
+    """Whether this is the process that W&B hears."""
+    return not rank_zero_only.rank  # type: ignore[attr-defined]
