@@ -43,10 +43,10 @@ class Throughput(Callback):
     """Logs at each ``log_every_n_steps``, of all ranks since the last log:
 
     ``train/loss`` and the objective's parts (``train/nll``) per real target token, ``train/tokens_per_second`` (real
-    target tokens, the time of validation not counted), ``train/padding`` (its share of source and target positions), and,
-    of the last step, ``train/lr`` and ``train/grad_norm`` (before clipping); ``train/peak_memory_gib`` is the most that a
-    process has had so far, of the GPU or else of the machine. Sums stay on the device until then, so the host waits for
-    it once a log and never between.
+    target tokens, the time of validation not counted), ``train/padding`` (its share of source and target positions),
+    and, of the last step, ``train/lr`` and ``train/grad_norm`` (before clipping). ``train/peak_memory_gib`` is the most
+    that any rank has held so far, on its GPU or else of the machine. Sums stay on the device until then, so the host
+    waits for it once a log and never between.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ def _positions(batch: Batch) -> dict[str, Tensor]:
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most bytes that this process has held so far: of a GPU in tensors, else of the machine; 0 where none tells."""
+    """The most bytes that this process has held so far, in tensors of a GPU or else of the machine; 0 on Windows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
