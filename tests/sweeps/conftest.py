@@ -9,12 +9,12 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +22,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVER = ROOT / "tests" / "tracking" / "wandb_server.py"
+ENGINE = "S2S_LIGHTNING_SWEEPS_PYTHON"
 SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
-PATIENCE = 90  # seconds, for a machine that is busy with other tests
+PATIENCE = 240  # seconds, for a machine that is busy with other tests
 
 TINY = {
     "data": {
@@ -45,8 +45,8 @@ Json = dict[str, Any]
 @pytest.fixture(scope="session")
 def engine() -> str:
     """The Python that has W&B's ``sweeps`` package."""
-    if not (python := os.environ.get("S2S_LIGHTNING_SWEEPS_PYTHON")):
-        pytest.skip("S2S_LIGHTNING_SWEEPS_PYTHON names no Python with W&B's `sweeps` package")
+    if not (python := os.environ.get(ENGINE)):
+        pytest.skip(f"{ENGINE} names no Python with W&B's `sweeps` package")
     return python
 
 
@@ -126,19 +126,17 @@ def end_session(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
-def serve(folder: Path, python: str) -> Iterator[str]:
-    """The server, at the address that is given."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [python, SERVER, "--port", str(port), "--dir", folder]
+@contextmanager
+def served(folder: Path) -> Iterator[dict[str, str]]:
+    """The stand-in for W&B, with W&B's engine if there is one: the variables that lead to it."""
+    command = [os.environ.get(ENGINE, sys.executable), "-W", "ignore", "-m", "tests.tracking.wandb_server"]
+    command += ["--port", "0", "--folder", str(folder)]
     with (
-        (folder / "server.log").open("w") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as server,
+        (folder.parent / "server.log").open("w") as log,  # connections that a killed client has left
+        subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=log) as server,
     ):
         assert server.stdout is not None
-        assert server.stdout.readline()  # it listens
-        yield f"http://127.0.0.1:{port}"
+        yield dict(word.split("=", 1) for word in server.stdout.readline().split())
         server.kill()
 
 
@@ -150,14 +148,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     (folder / "configs").mkdir()
     for path in (ROOT / "configs").glob("*.yaml"):
         (folder / "configs" / path.name).write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **TINY}))
-    python = os.environ.get("S2S_LIGHTNING_SWEEPS_PYTHON", sys.executable)
-    for url in serve(private, python):
-        variables = {
-            "HOME": str(private), "PYTHONPATH": str(ROOT), "WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
-            "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "0.5", "WANDB_PROJECT": "tests", "WANDB_DISABLE_GIT": "true",
-        }  # fmt: skip
-        desk = Desk(folder, variables, [])
+    own = {
+        "HOME": str(private), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+        "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }  # fmt: skip
+    with served(private / "server") as theirs:
+        desk = Desk(folder, {**own, **theirs}, [])
         yield desk
         for process in desk.processes:
             end_session(process)
