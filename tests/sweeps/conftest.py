@@ -148,9 +148,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     (folder / "configs").mkdir()
     for path in (ROOT / "configs").glob("*.yaml"):
         (folder / "configs" / path.name).write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **TINY}))
+    python = Path(sys.executable).parent
     own = {
-        "HOME": str(private), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-        "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(private), "PYTHONPATH": str(ROOT), "PATH": f"{python}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1", "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1",
     }  # fmt: skip
     with served(private / "server") as theirs:
         desk = Desk(folder, {**own, **theirs}, [])
