@@ -21,6 +21,10 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from tests.cli.conftest import config, trained
+
+__all__ = ["config", "trained"]  # fixtures of the command line's tests
+
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "S2S_LIGHTNING_SWEEPS_PYTHON"
 SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))

@@ -11,7 +11,7 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from s2s_lightning.cli import CLI
-from tests.cli.conftest import Run, config, trained  # noqa: F401  (fixtures)
+from tests.cli.conftest import Run
 from tests.sweeps.conftest import ROOT, SHIPPED, Json
 
 VIOLATIONS = """
@@ -84,7 +84,7 @@ def short(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_trial_of_a_file_is_understood(path: Path, trained: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_every_trial_of_a_file_is_understood(path: Path, trained: Run, tmp_path: Path) -> None:
     sweep = yaml.safe_load(path.read_text())
     for trial in trials(sweep["parameters"]):
         if "ckpt_path" in trial:
