@@ -224,7 +224,8 @@ class CLI(LightningCLI):
             kept.append(Patience(checkpoints, patience))
         if in_sweep():
             kept.append(SweepTrial())
-        return [*kept, ValidateAtEnd(), Configuration(self._plain()), Record(self._plain())]
+        plain = self._plain()
+        return [*kept, ValidateAtEnd(), Configuration(plain), Record(plain)]
 
     # Running
 

@@ -391,7 +391,7 @@ class Seq2SeqData(LightningDataModule):
 
     def fingerprints(self) -> dict[str, str]:
         """Equal for equal content: of each split as text, and of the tokenizers."""
-        splits = {split: self._fingerprint(split) for split in SPLITS if self.corpus.has(split)}
+        splits: dict[str, str] = {split: self._fingerprint(split) for split in SPLITS if self.corpus.has(split)}
         tokenizers = {"src_tokenizer": self.tokenizers.src, "tgt_tokenizer": self.tokenizers.target}
         frozen = {name: json.dumps(each.frozen(), sort_keys=True) for name, each in tokenizers.items()}
         return {**splits, **{name: digest(text) for name, text in frozen.items()}}

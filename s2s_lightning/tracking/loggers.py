@@ -32,7 +32,7 @@ def loggers(chosen: Any, folder: Path, command: str, goes_on_with: Identity | No
         others = [logger for logger in others if not isinstance(logger, Wandb)]
     for logger in others:
         if isinstance(logger, Wandb):
-            logger.belong_to(folder, command)
             if goes_on_with is not None:
                 logger.go_on_with(goes_on_with)
+            logger.belong_to(folder, command)
     return [CSVLogger(folder, name="", version=""), *others]

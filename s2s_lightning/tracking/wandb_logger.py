@@ -13,10 +13,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from s2s_lightning.errors import UserError
 from s2s_lightning.tracking.identity import Identity
 
-QUIET = {"show_info": False, "quiet": True}
+QUIET: dict[str, Any] = {"show_info": False, "quiet": True}
 """No banner, no summary, and never a question for a key; warnings and errors are shown."""
 
-TIMEOUTS = {"init_timeout": 30.0, "finish_timeout": 600.0}
+TIMEOUTS: dict[str, Any] = {"init_timeout": 30.0, "finish_timeout": 600.0}
 """Seconds after which a run begins, or ends, without the server."""
 
 STEP = "trainer/global_step"
@@ -71,17 +71,18 @@ class Wandb(WandbLogger):
     # Before the run begins
 
     def belong_to(self, folder: Path, command: str) -> None:
-        """To a run of the command line: its name and its place, where the user has given no others."""
+        """To a run of the command line: its place and, of a new run, its name, where the user has given no others."""
         if not (self._given_folder or os.environ.get("WANDB_DIR")):
             self._save_dir = self._wandb_init["dir"] = str(folder)
-        if self._wandb_init["name"] is None and not os.environ.get("WANDB_NAME"):
-            self._wandb_init["name"] = f"{folder.parent.name}/{folder.name}"
-        self._wandb_init["job_type"] = os.environ.get("WANDB_JOB_TYPE") or command
+        init = self._wandb_init
+        if init["name"] is None and init["id"] is None and not os.environ.get("WANDB_NAME"):
+            init["name"] = f"{folder.parent.name}/{folder.name}"
+        init["job_type"] = os.environ.get("WANDB_JOB_TYPE") or command
 
     def go_on_with(self, run: Identity) -> None:
-        """Continue a W&B run, under the name that it has."""
+        """Continue a W&B run."""
         self._id = run.id
-        self._wandb_init.update(id=run.id, project=run.project, entity=run.entity, name=None)
+        self._wandb_init.update(id=run.id, project=run.project, entity=run.entity)
 
     # The run
 

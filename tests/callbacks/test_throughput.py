@@ -94,6 +94,26 @@ def test_speed_and_learning_rate_are_logged(tmp_path: Path) -> None:
     assert row["train/lr"] == 0
 
 
+def test_padding_is_its_share_of_all_positions_since_the_last_log(tmp_path: Path) -> None:
+    (row,) = run(tmp_path, [2, 10], 1, log_every_n_steps=2)
+    longest = [max(len(src) for src, _ in WORDS[part]) + 1 for part in (slice(2), slice(2, 12))]
+    positions = 2 * longest[0] + 10 * longest[1]
+    real = sum(len(src) + 1 for src, _ in WORDS)
+    assert 0 < real < positions
+    assert row["train/padding"] == pytest.approx(1 - real / positions)  # source and target are the same words
+
+
+def test_peak_memory_holds_at_least_what_was_made(tmp_path: Path) -> None:
+    before = torch.ones(2**26)  # a quarter of a GiB, touched
+    (row,) = run(tmp_path, [12], 1, log_every_n_steps=1)
+    assert before.numel() * 4 / 2**30 < row["train/peak_memory_gib"] < 1024
+
+
+def test_metrics_stand_at_the_number_of_steps_that_were_made(tmp_path: Path) -> None:
+    rows = run(tmp_path, [6, 2, 3, 1], 1, log_every_n_steps=2)
+    assert [row["step"] for row in rows] == [2, 4]
+
+
 class Reads(TorchDispatchMode):
     """Counts values that the host reads from tensors, each of which waits for the device."""
 

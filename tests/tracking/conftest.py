@@ -1,9 +1,11 @@
 """W&B switched on: the real client, without an account unless a test brings a server."""
 
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -11,7 +13,7 @@ from matplotlib.figure import Figure
 
 from s2s_lightning.callbacks.media import log_picture, log_table
 from s2s_lightning.callbacks.run import run_folder
-from tests.cli.conftest import config, trained
+from tests.cli.conftest import Run, config, done, trained
 
 __all__ = ["config", "trained"]  # fixtures of the command line's tests
 
@@ -69,13 +71,35 @@ def _new_session(_wandb: None) -> Iterator[None]:
     leave_wandb()
 
 
-@pytest.fixture(scope="module")
-def offline(_wandb: None, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run of four steps without a key: what it printed, and its folder."""
-    from tests.cli.conftest import done
+class Offline(NamedTuple):
+    """A run, and what was printed in it."""
 
+    folder: Path
+    printed: str
+
+    @property
+    def checkpoint(self) -> Path:
+        return Run(self.folder).last
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """What Lightning's logging is told meanwhile, which on a terminal is printed."""
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)
+
+
+@pytest.fixture(scope="module")
+def offline(_wandb: None, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Offline:
+    """A run of four steps without a key, with a log and a validation at each second one."""
     root = tmp_path_factory.mktemp("offline")
     every = ("--trainer.log_every_n_steps", 2, "--trainer.val_check_interval", 2)
-    result = done("fit", "--config", config, SHOW, *every, "--trainer.default_root_dir", root)
+    with heard() as messages:
+        result = done("fit", "--config", config, SHOW, *every, "--trainer.default_root_dir", root)
     (folder,) = root.glob("*/[0-9]*")
-    return result, folder
+    return Offline(folder, "\n".join([result.out, result.err, *messages]))

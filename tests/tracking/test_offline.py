@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +14,9 @@ import yaml
 from PIL import Image
 
 from s2s_lightning.checkpoint import build, read
-from tests.cli.conftest import Result, command, fitted
+from tests.cli.conftest import command, fitted
 from tests.cli.test_interrupt import PressCtrlC, _restored_signal
-from tests.tracking.conftest import BREAK
+from tests.tracking.conftest import BREAK, Offline, heard
 from tests.tracking.wandb_file import Recorded, recorded
 
 __all__ = ["_restored_signal"]
@@ -26,34 +25,33 @@ STEP = "trainer/global_step"
 
 
 @pytest.fixture(scope="module")
-def run(offline: tuple[Result, Path]) -> Recorded:
-    return recorded(offline[1])
+def run(offline: Offline) -> Recorded:
+    return recorded(offline.folder)
 
 
-def test_one_line_says_that_it_is_offline_and_how_to_upload(offline: tuple[Result, Path], run: Recorded) -> None:
-    printed = offline[0].out + offline[0].err
-    (line,) = (line for line in printed.splitlines() if "wandb" in line.lower())
+def test_one_line_says_that_it_is_offline_and_how_to_upload(offline: Offline, run: Recorded) -> None:
+    (line,) = (line for line in offline.printed.splitlines() if "w&b" in line.lower() or "wandb" in line)
     assert "No API key" in line
     assert Path(line.split("wandb sync ")[1]).resolve() == run.folder.resolve()
 
 
-def test_all_of_its_files_are_in_the_run_folder(offline: tuple[Result, Path], run: Recorded) -> None:
-    assert offline[1] in run.folder.parents
-    assert yaml.safe_load((offline[1] / "config.yaml").read_text())["trainer"]["max_steps"] == 4
+def test_all_of_its_files_are_in_the_run_folder(offline: Offline, run: Recorded) -> None:
+    assert offline.folder in run.folder.parents
+    assert yaml.safe_load((offline.folder / "config.yaml").read_text())["trainer"]["max_steps"] == 4
     assert run.run.project == "s2s_lightning"
-    assert run.run.display_name == "/".join(offline[1].parts[-2:])
+    assert run.run.display_name == "/".join(offline.folder.parts[-2:])
     assert run.exit_code == 0
 
 
-def test_the_configuration_is_logged_whole(offline: tuple[Result, Path], run: Recorded) -> None:
-    config = yaml.safe_load((offline[1] / "config.yaml").read_text())
+def test_the_configuration_is_logged_whole(offline: Offline, run: Recorded) -> None:
+    config = yaml.safe_load((offline.folder / "config.yaml").read_text())
     assert {key: run.config[key] for key in config} == config
     assert run.config["model"]["class_path"].endswith("Transformer")
     assert run.config.keys() - config.keys() == {"_wandb", "run", "signatures"}
 
 
-def test_what_the_run_was_made_of_is_logged(offline: tuple[Result, Path], run: Recorded) -> None:
-    folder, logged = offline[1], run.config["run"]
+def test_what_the_run_was_made_of_is_logged(offline: Offline, run: Recorded) -> None:
+    folder, logged = offline.folder, run.config["run"]
     checkpoint = read(folder / "checkpoints" / "best.ckpt")
     parameters = logged["parameters"]
     assert parameters["total"] == sum(p.numel() for p in build(checkpoint, folder).parameters())
@@ -74,32 +72,30 @@ def test_of_a_checkout_the_commit_is_logged(run: Recorded) -> None:
     assert run.config["run"]["code"]["commit"] == git.stdout.strip()
 
 
-def test_history_says_what_metrics_csv_says_at_the_steps_that_were_made(
-    offline: tuple[Result, Path], run: Recorded
-) -> None:
-    rows = list(csv.DictReader((offline[1] / "metrics.csv").open()))
+def test_history_says_what_metrics_csv_says_at_the_steps_that_were_made(offline: Offline, run: Recorded) -> None:
+    rows = list(csv.DictReader((offline.folder / "metrics.csv").open()))
     for key in ("train/loss", "train/padding", "train/peak_memory_gib", "val/loss", "val/bleu"):
         expected = [(int(row["step"]), float(row[key])) for row in rows if row[key]]
         logged = [(row[STEP], row[key]) for row in run.rows(key)]
         assert [step for step, _ in logged] == [2, 4]
-        assert logged == pytest.approx(expected)
+        assert logged == expected
     steps = [row[STEP] for row in run.history]
     assert steps == sorted(steps)
 
 
-def test_pictures_are_not_black(offline: tuple[Result, Path], run: Recorded) -> None:
+def test_pictures_are_not_black(offline: Offline, run: Recorded) -> None:
     rows = run.rows("chart")
     assert [row[STEP] for row in rows] == [2, 4]
     names = [row["chart"]["filenames"][0] for row in rows]
     assert len(set(names)) == 2
     assert set(names) <= set(run.files)
-    logged, drawn = (np.asarray(Image.open(path)) for path in (run.file(names[-1]), offline[1] / "chart.png"))
+    logged, drawn = (np.asarray(Image.open(path)) for path in (run.file(names[-1]), offline.folder / "chart.png"))
     assert np.array_equal(logged, drawn)
     assert logged[..., :3].max() == 255
 
 
-def test_tables_are_whole(offline: tuple[Result, Path], run: Recorded) -> None:
-    samples = [json.loads(line) for line in (offline[1] / "samples.jsonl").read_text().splitlines()]
+def test_tables_are_whole(offline: Offline, run: Recorded) -> None:
+    samples = [json.loads(line) for line in (offline.folder / "samples.jsonl").read_text().splitlines()]
     rows = run.rows("samples")
     assert [row[STEP] for row in rows] == [2, 4]
     table = _table(run, rows[-1]["samples"])
@@ -117,25 +113,25 @@ def _table(run: Recorded, entry: Any) -> list[dict[str, Any]]:
     return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
 
 
-def test_a_resumed_run_goes_on_with_the_same_id_and_axis(offline: tuple[Result, Path], tmp_path: Path) -> None:
-    first = recorded(offline[1])
-    last = offline[1] / "checkpoints" / "last.ckpt"
+def test_a_resumed_run_goes_on_with_the_same_id_and_axis(offline: Offline, tmp_path: Path) -> None:
+    first = recorded(offline.folder)
+    last = offline.checkpoint
     resumed = recorded(fitted(tmp_path, "--ckpt_path", last, "--trainer.max_steps", 6).folder)
     assert resumed.run.run_id == first.run.run_id
     assert not resumed.run.display_name  # that of the first part stays
     assert [row[STEP] for row in resumed.rows("train/loss")] == [6]
 
 
-def test_a_new_run_can_be_asked_for(
-    offline: tuple[Result, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _new_session: None
-) -> None:
+@pytest.mark.usefixtures("_new_session")
+def test_a_new_run_can_be_asked_for(offline: Offline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_RESUME", "never")
-    last = offline[1] / "checkpoints" / "last.ckpt"
+    last = offline.checkpoint
     resumed = recorded(fitted(tmp_path, "--ckpt_path", last, "--trainer.max_steps", 6).folder)
-    assert resumed.run.run_id != recorded(offline[1]).run.run_id
+    assert resumed.run.run_id != recorded(offline.folder).run.run_id
 
 
-def test_a_crash_marks_the_run_as_failed(_wandb: None, config: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_wandb")
+def test_a_crash_marks_the_run_as_failed(config: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="on purpose"):
         command("fit", "--config", config, BREAK, "--trainer.default_root_dir", tmp_path)
     assert recorded(tmp_path).exit_code == 1
@@ -156,9 +152,9 @@ def test_a_key_that_leads_nowhere_costs_no_run(
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", key)
     soon = ["--trainer.logger.settings", "{init_timeout: 1}"]
-    result = command("fit", "--config", config, *soon, "--trainer.default_root_dir", tmp_path)
-    assert result.code == 0
-    assert "W&B is offline (" in result.out + result.err
+    with heard() as messages:
+        fitted(tmp_path, "--config", config, *soon)
+    assert [message for message in messages if message.startswith("W&B is offline (")]
     assert recorded(tmp_path).rows("val/loss")
 
 
@@ -186,7 +182,7 @@ def test_disabled_it_is_not_even_imported(config: Path, tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "wandb", None)  # an import raises ImportError
     folder = fitted(tmp_path, "--config", config).folder
     assert not (folder / "wandb").exists()
-    assert "train/padding" in (folder / "metrics.csv").read_text() or math.inf
+    assert (folder / "metrics.csv").exists()
 
 
 @pytest.mark.usefixtures("_wandb")
@@ -200,16 +196,16 @@ def test_another_logger_or_none_takes_its_place(config: Path, tmp_path: Path, lo
 
 
 @pytest.mark.usefixtures("_wandb")
-def test_an_evaluation_is_logged_only_where_that_is_asked_for(offline: tuple[Result, Path]) -> None:
-    best = offline[1] / "checkpoints" / "best.ckpt"
-    root = offline[1].parents[1] / "evaluated"
+def test_an_evaluation_is_logged_only_where_that_is_asked_for(offline: Offline) -> None:
+    best = offline.folder / "checkpoints" / "best.ckpt"
+    root = offline.folder.parents[1] / "evaluated"
     assert command("validate", "--ckpt_path", best, "--trainer.default_root_dir", root).code == 0
     assert not list(root.glob("**/wandb"))
     asked = ("--trainer.logger", "Wandb", "--trainer.logger.project", "tests")
     assert command("test", "--ckpt_path", best, *asked, "--trainer.default_root_dir", root).code == 0
     run = recorded(root)
     assert (run.run.project, run.run.job_type) == ("tests", "test")
-    assert run.run.run_id != recorded(offline[1]).run.run_id
+    assert run.run.run_id != recorded(offline.folder).run.run_id
     assert run.rows("test/bleu")
 
 

@@ -6,6 +6,7 @@ kind; a record is one whole chunk or several. The records are W&B's protocol buf
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,10 +41,14 @@ class Recorded(NamedTuple):
         return self.folder / "files" / name
 
 
-def recorded(folder: Path) -> Recorded:
-    """The one run below a folder."""
+def recorded(folder: Path, seconds: float = 20) -> Recorded:
+    """The one run below a folder, which has been ended: W&B writes its last records some time after that."""
     (path,) = folder.glob("**/wandb/offline-run-*/*.wandb")
-    return read(path)
+    end = time.monotonic() + seconds
+    while (run := read(path)).exit_code is None:
+        assert time.monotonic() < end, f"{path} has no end"
+        time.sleep(0.05)
+    return run
 
 
 def read(path: Path) -> Recorded:
@@ -72,7 +77,7 @@ def read(path: Path) -> Recorded:
 
 def records(data: bytes) -> Iterator[Any]:
     """Each record, up to the first that was cut off."""
-    assert data.startswith(MAGIC), data[: len(MAGIC)]
+    assert data[: len(MAGIC)] in (MAGIC, b""), data[: len(MAGIC)]
     content = b""
     for kind, chunk in _chunks(data):
         content = chunk if kind in (WHOLE, FIRST) else content + chunk
