@@ -115,6 +115,10 @@ class Wandb(WandbLogger):
         elif not run.disabled:
             rank_zero_info(f"W&B  {run.url}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """To be copied, as settings are, begins no run; another process attaches to one that has begun."""
+        return dict(vars(self)) if self._experiment is None else super().__getstate__()
+
     @property
     def identity(self) -> Identity | None:
         """Where the run is found again; None before it begins."""

@@ -1,5 +1,6 @@
 """A run without an account, read back from the file that W&B has written."""
 
+import copy
 import csv
 import json
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 from PIL import Image
 
 from s2s_lightning.checkpoint import build, read
+from s2s_lightning.tracking import Wandb
 from tests.cli.conftest import command, fitted
 from tests.cli.test_interrupt import PressCtrlC, _restored_signal
 from tests.tracking.conftest import BREAK, Offline, heard
@@ -183,6 +185,11 @@ def test_disabled_it_is_not_even_imported(config: Path, tmp_path: Path, monkeypa
     folder = fitted(tmp_path, "--config", config).folder
     assert not (folder / "wandb").exists()
     assert (folder / "metrics.csv").exists()
+
+
+def test_a_logger_that_is_copied_begins_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # an import raises ImportError
+    assert copy.deepcopy(Wandb(project="one")).name == "one"
 
 
 @pytest.mark.usefixtures("_wandb")
