@@ -1,6 +1,7 @@
 """What stands in a sweep file is what W&B and our command line understand."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from s2s_lightning.cli import CLI
+from s2s_lightning.errors import UserError
 from tests.cli.conftest import Run
 from tests.sweeps.conftest import ROOT, SHIPPED, Json
 
@@ -51,12 +53,10 @@ def choices(parameter: Json) -> list[Any]:
 
 
 def trials(parameters: Json) -> Iterator[Json]:
-    """A trial for each choice of each parameter; the other parameters at their first."""
+    """Trials in which each choice of each parameter occurs."""
     options = {name: choices(parameter) for name, parameter in parameters.items()}
-    first = {name: values[0] for name, values in options.items()}
-    for name, values in options.items():
-        for value in values:
-            yield {**first, name: value}
+    for number in range(max(map(len, options.values()))):
+        yield {name: values[min(number, len(values) - 1)] for name, values in options.items()}
 
 
 def arguments(command: list[str], trial: Json, folder: Path) -> list[str]:
@@ -114,3 +114,18 @@ def test_a_trial_as_a_configuration_file_keeps_its_values(trial: Json, tmp_path:
     parsed = dict(leaves(ParsedOnly("fit", arguments(command, trial, tmp_path))._plain()))
     for name, value in leaves(trial):
         assert short(parsed[name]) == short(value)
+
+
+def test_null_on_the_command_line_is_refused_as_the_document_says(tmp_path: Path) -> None:
+    command = ["s2s_lightning", "--config", str(ROOT / "configs/transformer.yaml"), "${args}"]
+    with pytest.raises(UserError, match="gradient_clip_val=None"):
+        ParsedOnly("fit", arguments(command, {"trainer.gradient_clip_val": None}, tmp_path))
+
+
+def test_the_document_lists_the_files_with_their_search_and_metric() -> None:
+    rows = re.findall(
+        r"^\| `(sweeps/.*)` \| .* \| (.*) \| `(.*)` \|$", (ROOT / "docs/sweeps.md").read_text(), re.MULTILINE
+    )
+    listed = {name: (search.lower()[:5], metric) for name, search, metric in rows}
+    files = {f"sweeps/{path.name}": yaml.safe_load(path.read_text()) for path in SHIPPED}
+    assert listed == {name: (file["method"][:5], file["metric"]["name"]) for name, file in files.items()}
