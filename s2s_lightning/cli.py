@@ -23,6 +23,7 @@ from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.callbacks.sweep_trial import SweepTrial, failure_reported, in_sweep
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
     check_resumable,
@@ -225,6 +226,8 @@ class CLI(LightningCLI):
             kept += [checkpoints, StopOnInterrupt(checkpoints)]
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
+        if in_sweep():
+            kept.append(SweepTrial())
         plain = self._plain()
         return [*kept, ValidateAtEnd(), Configuration(plain), Record(plain)]
 
@@ -255,7 +258,9 @@ class CLI(LightningCLI):
 
 def run(command: str, args: Sequence[str]) -> None:
     """One of Lightning's commands."""
-    CLI(command, args).start()
+    with failure_reported():
+        cli = CLI(command, args)
+    cli.start()
 
 
 def usage(command: str) -> str:

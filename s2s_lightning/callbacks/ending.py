@@ -14,6 +14,13 @@ AGREE_EVERY = 20
 """Steps between two questions of the ranks whether one of them was interrupted: each is a synchronisation."""
 
 
+def agreed(trainer: Trainer, requested: bool) -> bool:
+    """Whether a rank was asked to end: each hears of it at a step of its own, but all must act at the same one."""
+    if trainer.world_size > 1 and trainer.global_step % AGREE_EVERY:
+        return False
+    return bool(trainer.strategy.reduce_boolean_decision(requested, all=False))
+
+
 class ValidateAtEnd(Callback):
     """A run that ``max_steps`` ends between two validations validates once more, so that its end is judged too."""
 
@@ -65,10 +72,7 @@ class StopOnInterrupt(Callback):
         self._previous = signal.signal(signal.SIGINT, self._request)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        # Ranks get the signal at different steps, but must save at the same one.
-        if trainer.world_size > 1 and trainer.global_step % AGREE_EVERY:
-            return
-        if trainer.strategy.reduce_boolean_decision(self._requested, all=False):
+        if agreed(trainer, self._requested):
             self.checkpoints.save_last(trainer)
             raise KeyboardInterrupt
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from s2s_lightning.callbacks.sweep_trial import in_sweep
 from s2s_lightning.tracking.identity import Identity
 from s2s_lightning.tracking.wandb_logger import Wandb
 
@@ -13,7 +14,8 @@ from s2s_lightning.tracking.wandb_logger import Wandb
 def loggers(chosen: Any, folder: Path, command: str, goes_on_with: Identity | None = None) -> list[Logger] | bool:
     """metrics.csv, beside the loggers that the user has chosen; none at all where they are switched off.
 
-    Where nothing is chosen, ``fit`` is logged to W&B; an evaluation is not, for its checkpoint has a run already.
+    Where nothing is chosen, ``fit`` is logged to W&B, and so is each trial of a sweep; any other evaluation is not, for
+    its checkpoint has a run already.
 
     Args:
         chosen: the Trainer's ``logger``.
@@ -24,7 +26,7 @@ def loggers(chosen: Any, folder: Path, command: str, goes_on_with: Identity | No
     if chosen is False:
         return False
     if chosen in (None, True):
-        chosen = Wandb() if command == "fit" else []
+        chosen = Wandb() if command == "fit" or in_sweep() else []
     others = list(chosen) if isinstance(chosen, list | tuple) else [chosen]
     if os.environ.get("WANDB_MODE") == "disabled":
         others = [logger for logger in others if not isinstance(logger, Wandb)]

@@ -15,6 +15,8 @@ try:
     import sweeps as engine
 except ImportError:
     engine = None
+if not hasattr(engine, "next_run"):  # a folder of that name, as this repository has one, can be imported too
+    engine = None
 
 
 class Sweeps(Runs):
@@ -156,10 +158,7 @@ class Sweeps(Runs):
         return {key: {"value": sample(spec)} for key, spec in config["parameters"].items()}
 
     def _next_of_grid(self, sweep: Any) -> Any:
-        axes = [
-            [(key, value) for value in spec.get("values", [spec.get("value")])]
-            for key, spec in sorted(sweep["cfg"]["parameters"].items())
-        ]
+        axes = [[(key, value) for value in choices(spec)] for key, spec in sorted(sweep["cfg"]["parameters"].items())]
         for point in map(dict, itertools.product(*axes)):
             if point not in sweep["handed"]:
                 sweep["handed"].append(point)
@@ -184,6 +183,15 @@ class Sweeps(Runs):
 def _is_local(sweep: Any) -> bool:
     """Whether the search runs on the user's machine (``wandb controller``)."""
     return sweep["cfg"].get("controller", {}).get("type") == "local"
+
+
+def choices(spec: Any) -> list[Any]:
+    """What a parameter of a grid can be; a nested one is a mapping."""
+    if "parameters" in spec:
+        points = itertools.product(*map(choices, spec["parameters"].values()))
+        return [dict(zip(spec["parameters"], point, strict=True)) for point in points]
+    values: list[Any] = spec.get("values", [spec.get("value")])
+    return values
 
 
 def sample(spec: Any) -> Any:
