@@ -82,6 +82,10 @@ class AlignmentErrorRate(Gathering[Judged]):
             pl_module.print(f"{type(pl_module).__name__} has no attention over the source: no alignment error rate")
             self._said = True
 
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._gold is not None:
+            super().on_validation_epoch_end(trainer, pl_module)
+
     def take(self, step: dict[str, Any], batch: Batch) -> list[Judged]:
         weights = step["attention"].float().cpu()
         rows = zip(batch.rows.tolist(), source_ids(batch), target_ids(batch), weights, strict=True)

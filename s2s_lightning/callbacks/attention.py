@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -11,16 +11,17 @@ from torch import Tensor
 
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.attention_curves import diagonality, entropy
-from s2s_lightning.callbacks.attention_maps import Item, Maps, items_of, labels_of, maps_of, panel, save_weights
+from s2s_lightning.callbacks.attention_maps import Item, Map, Maps, items_of, labels_of, maps_of, save_weights
 from s2s_lightning.callbacks.attention_strip import Frames, strip, thinned
 from s2s_lightning.callbacks.gathering import Gathering, Split
 from s2s_lightning.callbacks.heads import add_heads, check_focus
 from s2s_lightning.callbacks.media import log_picture
-from s2s_lightning.callbacks.run import network, run_folder, texts
+from s2s_lightning.callbacks.run import TextLayer, network, run_folder, texts
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.forcing import Focus
 
-PICTURES = ("attention", "attention_reference", "attention_strip")
+if TYPE_CHECKING:
+    from s2s_lightning.callbacks.drawing import Panel
 
 
 class Attention(Gathering[Item]):
@@ -112,31 +113,31 @@ class Attention(Gathering[Item]):
         from s2s_lightning.callbacks.drawing import save
 
         folder, data = run_folder(trainer), texts(trainer)
-        panels = {name: [self._panel(trainer, maps, name) for maps in found] for name in ("hypothesis", "reference")}
-        save(panels["hypothesis"], folder / "attention.png")
-        save(panels["reference"], folder / "attention_reference.png")
-        if self._frames:
-            save([self._strip(trainer, maps) for maps in found], folder / "attention_strip.png")
+        pictures = {
+            "attention": [self._panel(data, maps.item, maps.hypothesis) for maps in found],
+            "attention_reference": [self._panel(data, maps.item, maps.reference) for maps in found],
+        }
+        if self._frames and trainer.state.fn == "fit":
+            pictures["attention_strip"] = [self._strip(data, maps) for maps in found]
+        for name, panels in pictures.items():
+            save(panels, folder / f"{name}.png")
+            log_picture(trainer, name, folder / f"{name}.png")
         save_weights(folder / "attention.npz", data, trainer.global_step, found, self.max_length)
         heads = curves_of([maps.reference.weights for maps in found], found)
         add_heads(folder / "attention.csv", trainer.global_step, **heads)
         keep(folder, trainer.global_step, self.keep)
-        for name in PICTURES:
-            if (folder / f"{name}.png").exists():
-                log_picture(trainer, name, folder / f"{name}.png")
 
-    def _panel(self, trainer: Trainer, maps: Maps, name: str) -> Any:
-        what = getattr(maps, name)
-        labels = labels_of(texts(trainer), maps.item, what)
-        return panel(f"validation {maps.item.index}", labels, self.focus.reduce(what.weights), self.max_length)
+    def _panel(self, data: TextLayer, item: Item, what: Map) -> "Panel":
+        from s2s_lightning.callbacks.drawing import Panel, cut
 
-    def _strip(self, trainer: Trainer, maps: Maps) -> Any:
-        index = maps.item.index
-        labels = labels_of(texts(trainer), maps.item, maps.reference)
-        shape = self._cut(maps.reference.weights).shape  # another one is of a reference that has changed since
-        over_time = {s: frame[index] for s, frame in self._frames.items() if index in frame}
-        over_time = {s: each for s, each in over_time.items() if each.shape == shape}
-        return strip(f"validation {index}", labels, over_time)
+        labels, weights = labels_of(data, item, what), self.focus.reduce(what.weights)
+        return cut(Panel(f"validation {item.index}", *labels, weights.numpy()), self.max_length)
+
+    def _strip(self, data: TextLayer, maps: Maps) -> "Panel":
+        index, labels = maps.item.index, labels_of(data, maps.item, maps.reference)
+        shape = self._cut(maps.reference.weights).shape  # a frame of another is of a reference that has changed since
+        frames = {step: frame[index] for step, frame in self._frames.items() if index in frame}
+        return strip(f"validation {index}", labels, {s: each for s, each in frames.items() if each.shape == shape})
 
     def state_dict(self) -> dict[str, Any]:
         """The strip so far; a resumed run, which has a folder of its own, goes on with it."""
@@ -167,12 +168,8 @@ def keep(folder: Path, step: int, count: int) -> None:
         return
     kept = folder / "attention"
     kept.mkdir(exist_ok=True)
-    for name, suffix in (
-        ("attention.png", ".png"),
-        ("attention_reference.png", "_reference.png"),
-        ("attention.npz", ".npz"),
-    ):
-        shutil.copyfile(folder / name, kept / f"step_{step:08d}{suffix}")
+    for name in ("attention.png", "attention_reference.png", "attention.npz"):
+        shutil.copyfile(folder / name, kept / f"step_{step:08d}{name.removeprefix('attention')}")
     steps = sorted({path.name[:13] for path in kept.glob("step_*")})
     for path in (path for old in steps[:-count] for path in kept.glob(f"{old}*")):
         path.unlink()

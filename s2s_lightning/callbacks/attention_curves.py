@@ -22,8 +22,9 @@ def diagonality(weights: Tensor, length: int | None = None) -> Tensor:
 
     1 - D(a) / D(even), with D(a) = mean_t sum_s a_ts |(s + 1/2) / S - (t + 1/2) / T| and tokens counted from 0. It is 1
     on the diagonal of a square, 0 for even rows, below 0 farther away (about -0.5 on the other diagonal). The measure
-    is ours, for pairs that are spoken in one order; where order differs it says nothing about quality. Rows are
-    treated as by ``entropy``. For a source of one token it is 1.
+    is ours, for pairs whose order is alike; where order differs it says nothing about quality, and of a source that is
+    read from its end it is that of the order of reading. Rows are treated as by ``entropy``. For a source of one token
+    it is 1.
 
     Args:
         weights: the first rows, or all.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,6 @@ from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import outputs_of
 from s2s_lightning.callbacks.run import TextLayer, source_ids
-
-if TYPE_CHECKING:
-    from s2s_lightning.callbacks.drawing import Panel
 
 END = "</s>"
 
@@ -108,17 +105,6 @@ def labels_of(data: TextLayer, item: Item, what: Map) -> Labels:
     """As the tokenizers print them."""
     (text,) = data.sources("val", [item.index])
     return Labels([*data.src_tokens(item.src[:-1]), END], [*data.tgt_tokens(what.target, text), END][: what.length])
-
-
-def panel(title: str, labels: Labels, weights: Tensor, max_length: int) -> "Panel":
-    """What to draw of (T, S), no more of it than ``max_length`` rows and columns."""
-    from s2s_lightning.callbacks.drawing import Panel
-
-    weights = weights[:max_length, :max_length]
-    longest = max(map(len, labels))
-    if longest > max_length:
-        title = f"{title}, the first {max_length} tokens of {longest}"
-    return Panel(title, labels.source[:max_length], labels.target[:max_length], weights.numpy())
 
 
 def save_weights(path: Path, data: TextLayer, step: int, found: Sequence[Maps], max_length: int) -> None:

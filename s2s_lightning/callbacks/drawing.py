@@ -80,6 +80,16 @@ def save(panels: Sequence[Panel], path: Path) -> None:
         figure.savefig(path)
 
 
+def cut(item: Panel, max_length: int) -> Panel:
+    """No more of it than ``max_length`` rows and columns, the first; the title then says so."""
+    longest = max(len(item.columns), len(item.rows))
+    if longest <= max_length:
+        return item
+    title = f"{item.title}, the first {max_length} tokens of {longest}"
+    columns, rows = item.columns[:max_length], item.rows[:max_length]
+    return item._replace(title=title, columns=columns, rows=rows, weights=item.weights[:max_length, :max_length])
+
+
 def layout(panels: Sequence[Panel]) -> tuple[list[Box], float, float]:
     """A box a panel, and the width and height of the page; each cell is a square."""
     boxes: list[Box] = []

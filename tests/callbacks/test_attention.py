@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from s2s_lightning import EOS
-from s2s_lightning.callbacks import Attention, attention, media
-from s2s_lightning.callbacks.attention_maps import Item, Labels, force_decode, maps_of, panel
+from s2s_lightning.callbacks import Attention, media
+from s2s_lightning.callbacks.attention_maps import Item, Labels, force_decode, maps_of
 from s2s_lightning.callbacks.attention_strip import strip, thinned
 from s2s_lightning.errors import UserError
 from tests.toy import ToyData, ToyModule, encode, toy_batch, toy_network, toy_trainer
@@ -137,7 +137,7 @@ def test_every_picture_is_handed_to_the_loggers(tmp_path: Path, monkeypatch: pyt
     shown: list[tuple[str, int]] = []
     monkeypatch.setitem(media.PICTURES, "CSVLogger", lambda logger, name, path, step: shown.append((name, step)))
     fitted(tmp_path, Attention(num_items=1), logger=CSVLogger(tmp_path))
-    assert shown == [(name, 10) for name in attention.PICTURES]
+    assert shown == [(name, 10) for name in ("attention", "attention_reference", "attention_strip")]
 
 
 def test_curves_are_logged(tmp_path: Path) -> None:
@@ -203,9 +203,16 @@ def test_a_strip_of_another_head_is_not_gone_on_with(tmp_path: Path) -> None:
 def test_no_more_than_so_many_tokens_of_a_side_are_drawn() -> None:
     item = Item(0, [*encode("abcdefgh"), EOS], encode("hgfe"), True, encode("abcdef"))
     maps = maps_of(toy_network(), item, CPU, 5)
-    labels = Labels([*"abcdefgh", "</s>"], [*"abcdef", "</s>"])
-    drawn = panel("validation 0", labels, maps.reference.weights.mean((0, 1)), 5)
-    assert drawn.weights.shape == (5, 5)
+    drawn = Attention(max_length=5)._panel(ToyData(), item, maps.reference)
+    assert np.array_equal(drawn.weights, maps.reference.weights.mean((0, 1))[:5, :5].numpy())
     assert drawn.rows == [*"abcde"]
     assert drawn.columns == [*"abcde"]
     assert drawn.title == "validation 0, the first 5 tokens of 9"
+
+
+def test_validation_alone_draws_no_strip(tmp_path: Path) -> None:
+    fitted(tmp_path, Attention(num_items=1))
+    trainer = toy_trainer(tmp_path / "validated", callbacks=[Attention(num_items=1)])
+    trainer.validate(ToyModule(), datamodule=ToyData(), ckpt_path=tmp_path / "end.ckpt", verbose=False)
+    assert (tmp_path / "validated" / "attention.png").exists()
+    assert not (tmp_path / "validated" / "attention_strip.png").exists()
