@@ -59,7 +59,7 @@ class Attention(Gathering[Item]):
         steps: int = 6,
         keep: int = 10,
     ) -> None:
-        check_at_least(0, num_items=num_items, steps=steps, keep=keep, **{"items": min(items or [0])})
+        check_at_least(0, num_items=num_items, steps=steps, keep=keep, items=min(items or [0]))
         check_at_least(1, max_length=max_length)
         super().__init__(limit=num_items if items is None else None)
         self.items = None if items is None else sorted(set(items))

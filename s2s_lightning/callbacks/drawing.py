@@ -59,6 +59,7 @@ class Box(NamedTuple):
 
 
 _noted: set[str] = set()
+"""The missing characters that have been spoken of."""
 
 
 def save(panels: Sequence[Panel], path: Path) -> None:
@@ -68,9 +69,9 @@ def save(panels: Sequence[Panel], path: Path) -> None:
     """
     panels = [item._replace(columns=_printable(item.columns), rows=_printable(item.rows)) for item in panels]
     fonts = fonts_for("".join(text for item in panels for text in (item.title, *item.columns, *item.rows)))
-    if (said := note(fonts.missing - _noted)) is not None:
+    if fonts.missing and not _noted:
         _noted.update(fonts.missing)
-        print(said, file=sys.stderr)
+        print(note(fonts.missing), file=sys.stderr)
     boxes, width, height = layout(panels)
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)

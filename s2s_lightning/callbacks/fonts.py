@@ -33,19 +33,22 @@ class Fonts(NamedTuple):
     missing: set[str]
 
 
+_found: dict[str, str | None] = {}
+"""The first font that has a character, None where none has: opening all fonts takes a second or so."""
+
+
 def fonts_for(text: str) -> Fonts:
     """As few of the installed fonts as draw all of the text that can be drawn."""
-    found = {character: _font(character) for character in set(text) if unicodedata.category(character) not in INVISIBLE}
-    needed = {name for name in found.values() if name is not None}
+    characters = {character for character in text if unicodedata.category(character) not in INVISIBLE}
+    _look_up(characters - _found.keys())
+    needed = {_found[character] for character in characters}
     names = [name for name, _ in _installed() if name in needed]
-    return Fonts(names or [_installed()[0][0]], {character for character, name in found.items() if name is None})
+    return Fonts(names or [_installed()[0][0]], {c for c in characters if _found[c] is None})
 
 
-def note(missing: Iterable[str]) -> str | None:
-    """One line about them, None if there are none."""
+def note(missing: Iterable[str]) -> str:
+    """One line about them."""
     characters = sorted(missing)
-    if not characters:
-        return None
     shown = " ".join(characters[:8]) + (" ..." if len(characters) > 8 else "")
     scripts = sorted({unicodedata.name(character, "?").split()[0] for character in characters})
     return (
@@ -54,17 +57,24 @@ def note(missing: Iterable[str]) -> str | None:
     )
 
 
-@cache
-def _font(character: str) -> str | None:
-    """The first font that has it."""
-    return next((name for name, path in _installed() if _has(path, character)), None)
+def _look_up(characters: set[str]) -> None:
+    left = set(characters)
+    for name, path in _installed():
+        if not left:
+            break
+        having = _having(path, left)
+        _found.update(dict.fromkeys(having, name))
+        left -= having
+    _found.update(dict.fromkeys(left, None))
 
 
-def _has(path: str, character: str) -> bool:
+def _having(path: str, characters: set[str]) -> set[str]:
+    """Those that the font has a glyph of."""
     try:
-        return font_manager.get_font(path).get_char_index(ord(character)) != 0
+        font = font_manager.get_font(path)
     except (OSError, RuntimeError):  # listed, but gone or broken since
-        return False
+        return set()
+    return {character for character in characters if font.get_char_index(ord(character))}
 
 
 @cache
