@@ -84,12 +84,12 @@ def _gold(line: str, place: str, first: int) -> Gold:
 def words_of(ids: Sequence[int], decode: Callable[[list[list[int]]], list[str]]) -> list[int]:
     """The white-space separated word that each token belongs to: the last that has begun when the text ends with it.
 
-    A token that adds nothing but white space belongs to none, ``NO_WORD``. The text of each beginning is decoded,
-    because a tokenizer may say where words begin in the piece before, in the piece itself or in neither.
+    A token that is nothing but white space belongs to none, ``NO_WORD``. The text of each beginning is decoded, because
+    a tokenizer may say where words begin in the piece before, in the piece itself or in neither.
     """
-    texts = [text.rstrip() for text in decode([list(ids[: place + 1]) for place in range(len(ids))])]
-    before = ["", *texts]
-    return [len(text.split()) - 1 if text != earlier else NO_WORD for earlier, text in zip(before, texts, strict=False)]
+    beginnings = decode([list(ids[: place + 1]) for place in range(len(ids))])
+    alone = decode([[i] for i in ids])
+    return [len(text.split()) - 1 if token.strip() else NO_WORD for text, token in zip(beginnings, alone, strict=True)]
 
 
 def matrix(links: frozenset[Link], words: tuple[int, int]) -> "NDArray[np.bool_]":

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2s_lightning.data.tokenizers import BPE, Characters, Word
+from s2s_lightning.data.tokenizers import BPE, Bytes, Characters, Unigram, Word
 from s2s_lightning.errors import UserError
 from s2s_lightning.word_alignment import NO_WORD, Gold, attended, count, error_rate, read_gold, words_of
 
@@ -93,10 +93,14 @@ def test_what_is_no_link_is_named_with_its_line(tmp_path: Path, text: str) -> No
         read_gold(path, "--gold", one_based=text.startswith("1"))
 
 
-TEXTS = ["the cat sat on the mat", "a  naïve café", "שלום עולם", "x"]
+TEXTS = ["the cat sat on the mat", "a  naïve café", "שלום עולם", "日本語 を 学ぶ", "x"]
 
 
-@pytest.mark.parametrize("tokenizer", [Word(), Characters(), BPE(vocab_size=300)], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize(
+    "tokenizer",
+    [Word(), Characters(), Bytes(), BPE(vocab_size=300), Unigram(vocab_size=300)],
+    ids=lambda t: type(t).__name__,
+)
 def test_each_token_is_of_the_word_that_it_stands_in(tokenizer: object) -> None:
     tokenizer.train(TEXTS)
     for text in TEXTS:

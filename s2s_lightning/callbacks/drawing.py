@@ -165,16 +165,16 @@ def _draw(axes: Any, item: Panel, fonts: list[str]) -> None:
     font: dict[str, Any] = {"fontfamily": fonts, "fontsize": 8 * item.cell / CELL, "parse_math": False}
     edge = -0.7  # in cells: the matrix begins at -0.5
     if item.cell >= READABLE:
-        for column, label in enumerate(item.columns):
-            axes.text(column, edge, label, rotation=90, ha="center", va="bottom", **font)
-        for row, label in enumerate(item.rows):
-            axes.text(edge, row, label, ha="right", va="center_baseline", **font)
+        for place, label in enumerate(item.columns):
+            axes.text(place, edge, label, rotation=90, ha="center", va="bottom", **font)
+        for place, label in enumerate(item.rows):
+            axes.text(edge, place, label, ha="right", va="center_baseline", **font)
     # above and below the matrix, in points
     above, below = (0, 72 * _margins(item)[1] - 12), (0, -2)
     options: dict[str, Any] = {"textcoords": "offset points", "fontfamily": fonts, "parse_math": False}
     axes.annotate(_title(item), (0, 1), above, xycoords="axes fraction", fontsize=9, **options)
     for column, text in item.captions:
-        place = ((column + 0.5) / len(item.columns), 0)
-        axes.annotate(text, place, below, xycoords="axes fraction", fontsize=7, ha="center", va="top", **options)
+        centre = ((column + 0.5) / len(item.columns), 0)
+        axes.annotate(text, centre, below, xycoords="axes fraction", fontsize=7, ha="center", va="top", **options)
     for spine in axes.spines.values():
         spine.set_color("0.7")
