@@ -2,6 +2,7 @@
 
 from lightning.pytorch import Callback
 
+from s2s_lightning.callbacks.alignment_error_rate import AlignmentErrorRate
 from s2s_lightning.callbacks.attention import Attention
 from s2s_lightning.callbacks.ema import EMA
 from s2s_lightning.callbacks.evaluation import Evaluation
@@ -18,6 +19,7 @@ from s2s_lightning.callbacks.token_dropout import DropTokens
 __all__ = [
     "DEFAULT_CALLBACKS",
     "EMA",
+    "AlignmentErrorRate",
     "Attention",
     "DropTokens",
     "Evaluation",
@@ -38,6 +40,7 @@ DEFAULT_CALLBACKS: dict[str, type[Callback]] = {
     "throughput": Throughput,
     "samples": Samples,
     "attention": Attention,
+    "alignment": AlignmentErrorRate,
     "predictions": Predictions,
     "progress": Progress,
     "next_steps": NextSteps,

@@ -12,6 +12,9 @@ from s2s_lightning.generating.answers import Answer
 Save = Callable[[Path, str, Answer], None]
 """(path, title, answer) -> a file."""
 
+DRAWN = 250
+"""Tokens of a side of a PNG, which else might have more pixels than can be drawn; the other kinds have all."""
+
 
 class Pictures:
     """A folder of them, named by the index of the request.
@@ -42,10 +45,10 @@ class Pictures:
 
 
 def save_png(path: Path, title: str, answer: Answer) -> None:
-    """As the callback ``Attention`` draws."""
-    from s2s_lightning.callbacks.drawing import Panel, save
+    """As the callback ``Attention`` draws; of a side longer than ``DRAWN`` tokens the first."""
+    from s2s_lightning.callbacks.drawing import Panel, cut, save
 
-    save([Panel(title, answer.source, answer.tokens, answer.weights)], path)
+    save([cut(Panel(title, answer.source, answer.tokens, answer.weights), DRAWN)], path)
 
 
 def save_npz(path: Path, title: str, answer: Answer) -> None:
