@@ -5,6 +5,8 @@ from lightning.pytorch import Callback
 from s2s_lightning.callbacks.attention import Attention
 from s2s_lightning.callbacks.ema import EMA
 from s2s_lightning.callbacks.evaluation import Evaluation
+from s2s_lightning.callbacks.find_batch_size import FindBatchSize
+from s2s_lightning.callbacks.find_learning_rate import FindLearningRate
 from s2s_lightning.callbacks.freezing import Freeze
 from s2s_lightning.callbacks.next_steps import NextSteps
 from s2s_lightning.callbacks.predictions import Predictions
@@ -21,6 +23,8 @@ __all__ = [
     "Attention",
     "DropTokens",
     "Evaluation",
+    "FindBatchSize",
+    "FindLearningRate",
     "Freeze",
     "NextSteps",
     "Predictions",
