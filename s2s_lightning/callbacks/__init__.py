@@ -11,6 +11,7 @@ from s2s_lightning.callbacks.freezing import Freeze
 from s2s_lightning.callbacks.next_steps import NextSteps
 from s2s_lightning.callbacks.predictions import Predictions
 from s2s_lightning.callbacks.pretrained import PretrainedEmbeddings
+from s2s_lightning.callbacks.profile import Profile
 from s2s_lightning.callbacks.progress import Progress
 from s2s_lightning.callbacks.samples import Samples
 from s2s_lightning.callbacks.summary import Summary
@@ -29,6 +30,7 @@ __all__ = [
     "NextSteps",
     "Predictions",
     "PretrainedEmbeddings",
+    "Profile",
     "Progress",
     "Samples",
     "Summary",

@@ -251,9 +251,9 @@ def _draw(trials: Sequence[Trial], marks: dict[str, int], limit: float | None, p
     figure = Figure(figsize=(8, 3.4), dpi=110, layout="constrained")
     speed, memory = figure.subplots(1, 2)
     speed.plot(sizes, [trial.tokens_per_second for trial in trials], "o-", markersize=4)
-    speed.set(xscale="log", ylim=(0, None), ylabel="real target tokens a second")
+    speed.set(xscale="log", ylabel="real target tokens a second")
     memory.plot(sizes, [trial.peak / GIB for trial in trials], "o-", markersize=4)
-    memory.set(ylim=(0, None), ylabel="peak memory, GiB")
+    memory.set_ylabel("peak memory, GiB")
     if limit is not None:
         memory.axhline(limit, color="C3", linewidth=1, label=f"limit {limit:g} GiB")
         memory.legend(fontsize=8)
@@ -261,5 +261,5 @@ def _draw(trials: Sequence[Trial], marks: dict[str, int], limit: float | None, p
         speed.axvline(size, color="C1", linestyle=style, linewidth=1, label=f"{name}: {size:,}")
     speed.legend(fontsize=8)
     for axes in (speed, memory):
-        axes.set_xlabel("data.max_tokens")
+        axes.set(xlabel="data.max_tokens", ylim=(0, None))
     figure.savefig(path)
