@@ -205,10 +205,7 @@ def worst_batches(loader: DataLoader[Batch]) -> list[Batch]:
     if not isinstance(sampler, BucketSampler):
         raise UserError("FindBatchSize needs batches of the data module's own: leave out --trainer.overfit_batches")
     rows = worst_rows(sampler.plan(sampler.epoch), sampler.lengths, sampler.budget.max_tokens)
-    return [
-        loader.dataset[BatchIndex(row, float(sampler.lengths.tgt[row].sum()), sampler.epoch)]  # type: ignore[index]
-        for row in rows
-    ]
+    return [loader.dataset[BatchIndex(row, float(sampler.lengths.tgt[row].sum()), sampler.epoch)] for row in rows]
 
 
 def worst_rows(plan: Plan, lengths: Lengths, max_tokens: int) -> list[IntArray]:
@@ -227,7 +224,7 @@ def fastest(trials: Sequence[Trial], largest: int) -> int:
 
 
 def same_effective(effective: int, at_most: int) -> tuple[int, int]:
-    """``max_tokens`` of at most so many, and batches to accumulate, that make together what an optimizer step has now."""
+    """``max_tokens``, of at most so many, and batches to accumulate: together what an optimizer step has now."""
     accumulate = -(-effective // at_most)
     return round(effective / accumulate), accumulate
 

@@ -2,8 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -121,11 +120,11 @@ class FindLearningRate(Callback):
     def _losses(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[float]:
         """Step by step, the same on all ranks, until they diverge."""
         (optimizer,) = trainer.optimizers
-        windows = islice(training_windows(trainer, training_loader(trainer)), self.num_steps)
+        rates: Iterable[float] = self.rates().tolist()
         if trainer.is_global_zero:
-            windows = iter(progress(windows, "Finding the learning rate", "steps"))
+            rates = progress(rates, "Finding the learning rate", "steps")
         seen: list[float] = []
-        for rate, window in zip(self.rates().tolist(), windows, strict=True):
+        for rate, window in zip(rates, training_windows(trainer, training_loader(trainer)), strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = rate
             loss = optimizer_step(trainer, pl_module, window).item()
@@ -201,8 +200,8 @@ def _draw(curve: Curve, found: Suggestion | None, path: Path) -> None:
         for (name, rate), style in zip(marks.items(), ("-", "--", ":"), strict=True):
             axes.axvline(rate, color="C1", linestyle=style, linewidth=1, label=f"{name} {rate:.1e}")
     if found is not None:  # the divergence may leave the picture
-        least, fall = curve.smoothed.min(), np.ptp(curve.smoothed[: curve.smoothed.argmin() + 1])
-        axes.set_ylim(least - 0.2 * fall, least + 1.5 * fall)
+        least, top = curve.smoothed.min(), np.quantile(curve.smoothed, 0.9)
+        axes.set_ylim(least - 0.2 * (top - least), least + 1.4 * (top - least))
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss of a target token")
     axes.legend(fontsize=8)
     figure.savefig(path)

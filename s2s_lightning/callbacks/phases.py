@@ -2,17 +2,16 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import record_function
 
-from s2s_lightning.callbacks.run import network
+from s2s_lightning.architecture import Seq2Seq
 
 ACTIONS = {
     "train_dataloader_next": "data",
@@ -135,22 +134,25 @@ def phase_of(action: str) -> str | None:
     return next((phase for end, phase in ACTIONS.items() if action.endswith(end)), None)
 
 
+Method = tuple[Any, str, str]
+"""Its owner, its name, and the phase that it is."""
+
+
 @contextmanager
-def parts_timed(pl_module: LightningModule, clock: Clock) -> Iterator[None]:
-    """Within, what the contract knows of a network is phases; a step outside of it pays nothing."""
-    methods = {(id(owner), name): (owner, name, phase) for owner, name, phase in _parts(pl_module)}.values()
-    for owner, name, phase in methods:
+def timed(methods: Sequence[Method], clock: Clock) -> Iterator[None]:
+    """Within, these methods are phases; a step outside of it pays nothing for them."""
+    once = {(id(owner), name): (owner, name, phase) for owner, name, phase in methods}.values()
+    for owner, name, phase in once:
         setattr(owner, name, clock.within(phase, getattr(owner, name)))
     try:
         yield
     finally:
-        for owner, name, _ in methods:
+        for owner, name, _ in once:
             delattr(owner, name)
 
 
-def _parts(pl_module: LightningModule) -> list[tuple[Any, str, str]]:
-    """Owner, method and phase; an embedding may be that of both sides."""
-    model = network(pl_module)
+def parts(model: Seq2Seq) -> list[Method]:
+    """What the contract knows of a network; both sides may share an embedding."""
     return [
         (model.src_embedding, "forward", "embedding"),
         (model.encoder, "forward", "encoder"),
@@ -160,13 +162,3 @@ def _parts(pl_module: LightningModule) -> list[tuple[Any, str, str]]:
         (model.readout, "forward", "readout and loss"),
         (model.readout, "cross_entropy", "readout and loss"),
     ]
-
-
-@contextmanager
-def search_timed(pl_module: LightningModule, clock: Clock) -> Iterator[None]:
-    """Within, the search of a validation is a phase as a whole."""
-    pl_module.generate = clock.within("decoding", pl_module.generate)
-    try:
-        yield
-    finally:
-        del pl_module.generate

@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.profiler import ProfilerActivity
 
 from s2s_lightning.callbacks.media import log_picture, log_table
-from s2s_lightning.callbacks.phases import PHASES, Clock, Overlay, parts_timed, search_timed
-from s2s_lightning.callbacks.run import run_folder
+from s2s_lightning.callbacks.phases import PHASES, Clock, Overlay, parts, timed
+from s2s_lightning.callbacks.run import network, run_folder
 from s2s_lightning.errors import check_at_least
 
 Kind = Literal["step", "validation"]
@@ -50,8 +50,8 @@ class Profile(Callback):
     checkpoint. On a GPU the host waits at each change of phase: so only chosen steps are measured, and it is the
     proportions that count.
 
-    Lightning's profilers go on beside it: ``--trainer.profiler simple`` counts its hooks over the whole run, ``pytorch``
-    single operators; neither knows of encoder and decoder.
+    Lightning's profilers go on beside it: ``--trainer.profiler simple`` sums up its hooks over the whole run, and
+    ``pytorch`` single operators; neither knows of encoder and decoder.
 
     Args:
         every: optimizer steps from one window to the next.
@@ -84,12 +84,14 @@ class Profile(Callback):
         self._clock = Clock(trainer.strategy.root_device)
         self._next = trainer.global_step + self.warmup
         self._trace_is_due = self.trace
-        trainer.profiler = Overlay(trainer.profiler, self._clock, lambda: self._next_batch(trainer, pl_module))
+        inner = trainer.profiler  # type: ignore[attr-defined]
+        overlay = Overlay(inner, self._clock, lambda: self._next_batch(trainer, pl_module))
+        trainer.profiler = overlay  # type: ignore[attr-defined]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._window.close()
-        if isinstance(trainer.profiler, Overlay):
-            trainer.profiler = trainer.profiler.inner
+        if isinstance(overlay := trainer.profiler, Overlay):  # type: ignore[attr-defined]
+            trainer.profiler = overlay.inner  # type: ignore[attr-defined]
 
     def _next_batch(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Between two batches: what is over is closed, what is due is opened."""
@@ -97,7 +99,7 @@ class Profile(Callback):
             self._close(trainer)
         if not self._clock.runs and trainer.global_step >= self._next:
             self._next = trainer.global_step + self.every
-            self._window.enter_context(parts_timed(pl_module, self._clock))
+            self._window.enter_context(timed(parts(network(pl_module)), self._clock))
             if self._trace_is_due:
                 self._window.enter_context(traced(trainer))
             self._traces, self._trace_is_due = self._trace_is_due, False
@@ -107,7 +109,7 @@ class Profile(Callback):
         if trainer.sanity_checking:
             return
         self._close(trainer)  # a window that the validation cuts short
-        self._window.enter_context(search_timed(pl_module, self._clock))
+        self._window.enter_context(timed([(pl_module, "generate", "decoding")], self._clock))
         self._open("validation", trainer.global_step)
 
     def _open(self, kind: Kind, step: int) -> None:
@@ -193,7 +195,7 @@ def _stack(axes: Any, bars: Sequence[Bar]) -> None:
     from matplotlib import colormaps
 
     bottom = [0.0] * len(bars)
-    for phase, colour in zip(PHASES, colormaps["tab20"].colors, strict=False):
+    for phase, colour in zip(PHASES, map(colormaps["tab20"], range(20)), strict=False):
         heights = [1000 * bar.seconds.get(phase, 0.0) for bar in bars]
         if any(heights):
             axes.bar(range(len(bars)), heights, 0.8, bottom, label=phase, color=colour)
