@@ -183,8 +183,8 @@ def test_nothing_to_apply_is_refused(tmp_path: Path) -> None:
     finder = FindLearningRate(1e-12, 2e-12, 15, then="apply", smoothing=0.0)
     module = ToyModule()
     module.optimizer = lambda groups: torch.optim.SGD(groups, lr=1.0, maximize=True)
+    data = ToyData(windows([[("abc", "abc")]], 1))
     with pytest.raises(UserError, match="no learning rate to apply"):
-        data = ToyData(windows([[("abc", "abc")]], 1))
         toy_trainer(tmp_path, callbacks=[finder]).fit(module, datamodule=data)
 
 
