@@ -67,7 +67,7 @@ class FindLearningRate(Callback):
         then: "end" ends the run, "apply" trains with what was suggested, "train" with what was set.
 
     Raises:
-        UserError: a range that is empty, or nothing to apply.
+        UserError: a range that is empty, fewer steps than twice what the average looks back, or nothing to apply.
     """
 
     def __init__(
@@ -82,9 +82,10 @@ class FindLearningRate(Callback):
     ) -> None:
         if not 0 < min_lr < max_lr:
             raise UserError(f"min_lr={min_lr} and max_lr={max_lr}: they must be above 0, the second above the first")
-        check_at_least(2, num_steps=num_steps)
         check_at_least(1, divergence=divergence)
         check_below_one(smoothing=smoothing)
+        self.skip = round(1 / (1 - smoothing))
+        check_at_least(2 * self.skip, num_steps=num_steps)
         self.min_lr = min_lr
         self.max_lr = max_lr
         self.num_steps = num_steps
@@ -99,7 +100,7 @@ class FindLearningRate(Callback):
         with rehearsal(trainer, pl_module):
             losses = list(self._losses(trainer, pl_module))
         curve = Curve(self.rates()[: len(losses)], np.array(losses), smoothed(losses, self.smoothing))
-        found = suggestion(curve, round(1 / (1 - self.smoothing)))
+        found = suggestion(curve, self.skip)
         if trainer.is_global_zero:
             _write(curve, run_folder(trainer) / "lr_finder.csv")
             _draw(curve, found, run_folder(trainer) / "lr_finder.png")
@@ -138,7 +139,7 @@ class FindLearningRate(Callback):
 
     def _message(self, curve: Curve, found: Suggestion | None) -> str:
         if found is None:
-            return f"the loss never fell from {self.min_lr:g} on; lower min_lr"
+            return f"the loss never fell from {self.min_lr:g} on; lower min_lr, or take more num_steps"
         seen = f"least loss at {found.lowest:.1e}, steepest descent at {found.steepest:.1e}"
         if found.lowest == curve.rates[-1] and len(curve.rates) == self.num_steps:
             return f"{seen}, but the loss still fell at {self.max_lr:g}; raise max_lr"

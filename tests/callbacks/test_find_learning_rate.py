@@ -188,9 +188,11 @@ def test_nothing_to_apply_is_refused(tmp_path: Path) -> None:
         toy_trainer(tmp_path, callbacks=[finder]).fit(module, datamodule=data)
 
 
-def test_an_empty_range_is_refused() -> None:
+def test_an_empty_range_or_too_few_steps_are_refused() -> None:
     with pytest.raises(UserError, match=r"min_lr=1\.0 and max_lr=0\.1"):
         FindLearningRate(1.0, 0.1)
+    with pytest.raises(UserError, match="num_steps=9: it must be 10 or more"):
+        FindLearningRate(num_steps=9, smoothing=0.8)
 
 
 class Recording(torch.optim.SGD):
