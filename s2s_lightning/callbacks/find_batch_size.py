@@ -35,7 +35,7 @@ class Trial(NamedTuple):
 
     Attributes:
         max_tokens: the size.
-        peak: most bytes in use so far: of the process on a CPU, reserved by torch on a GPU.
+        peak: most bytes in use: by the process so far on a CPU, reserved by torch on a GPU.
         tokens_per_second: real target tokens, over ordinary batches.
     """
 
@@ -145,6 +145,10 @@ class FindBatchSize(Callback):
     def _try(self, trainer: Trainer, pl_module: LightningModule, max_tokens: int) -> Trial:
         """Steps on the worst batches, then on ordinary ones."""
         trainer.datamodule.budget = Budget(max_tokens)  # type: ignore[attr-defined]
+        device = trainer.strategy.root_device
+        if device.type == "cuda":
+            garbage_collection_cuda()
+            torch.cuda.reset_peak_memory_stats(device)
         loader = training_loader(trainer)
         for batch in worst_batches(loader):
             # The second micro-batch of an optimizer step finds the gradients of the first.
@@ -155,7 +159,7 @@ class FindBatchSize(Callback):
             tokens += sum(int((batch.tgt_out != PAD).sum()) for batch in window)
             if (elapsed := time.perf_counter() - start) >= self.seconds:
                 break
-        return Trial(max_tokens, peak_memory(trainer.strategy.root_device), tokens / elapsed)
+        return Trial(max_tokens, peak_memory(device), tokens / elapsed)
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, largest: int, effective: int) -> None:
         trials = sorted(self._trials)
@@ -192,7 +196,7 @@ def predicted(trials: Sequence[Trial], max_tokens: int) -> float:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes in use so far: reserved by torch on a GPU, else resident of the process."""
+    """Most bytes in use: reserved by torch since the last reset on a GPU, else resident of the process ever."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
