@@ -2,7 +2,6 @@
 
 import csv
 import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -26,6 +25,7 @@ from s2s_lightning.data.ragged import IntArray
 from s2s_lightning.errors import UserError, check_at_least, check_below_one
 
 GIB = 2**30
+PROCESS = Path("/proc/self/status")
 NEARLY = 0.97
 """Of the highest speed: what counts as the fastest, since the smallest such batch is the better one."""
 
@@ -199,8 +199,10 @@ def peak_memory(device: torch.device) -> int:
     """Most bytes in use: reserved by torch since the last reset on a GPU, else resident of the process ever."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    if PROCESS.exists():  # rather than getrusage, which on Linux may count the process that started this one
+        fields = dict(line.split(":", 1) for line in PROCESS.read_text().splitlines())
+        return 1024 * int(fields["VmHWM"].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
 def worst_batches(loader: DataLoader[Batch]) -> list[Batch]:

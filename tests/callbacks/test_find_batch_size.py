@@ -1,6 +1,7 @@
 """The search for max_tokens, against memory of a known form."""
 
 import csv
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from s2s_lightning.callbacks.find_batch_size import (
     GIB,
     Trial,
     fastest,
+    peak_memory,
     predicted,
     same_effective,
     search,
@@ -104,6 +106,15 @@ def test_on_a_cpu_no_size_is_tried_that_would_go_beyond_the_limit(
     rows = find(tmp_path, module, FindBatchSize(memory=1.7, smallest=16, precision=0.0, reserve=0.0, seconds=0.0))
     assert max(module.seen) / 2 <= 700
     assert 693 <= max(row["max_tokens"] for row in rows) <= 700
+
+
+@pytest.mark.skipif(not module_under_test.PROCESS.exists(), reason="resident memory is read from /proc")
+def test_the_peak_of_a_process_grows_by_what_it_takes() -> None:
+    before = peak_memory(torch.device("cpu"))
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    taken = mmap.mmap(-1, before - resident + 2**26)
+    np.frombuffer(taken, np.uint8).fill(1)
+    assert peak_memory(torch.device("cpu")) - before == pytest.approx(2**26, rel=0.1)
 
 
 def test_gradients_of_an_earlier_micro_batch_are_there_where_the_run_accumulates(tmp_path: Path) -> None:

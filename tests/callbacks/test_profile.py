@@ -96,10 +96,14 @@ def test_the_parts_of_a_step_are_told_apart(tmp_path: Path, clock_time: Time, ac
         assert spent == {phase: accumulate * COSTS[phase] for phase in COSTS}
 
 
-def test_windows_begin_where_they_should(tmp_path: Path) -> None:
+def test_windows_begin_where_they_should_and_end_at_a_validation(tmp_path: Path) -> None:
     profile = Profile(every=4, warmup=1, active=2)
-    fit(tmp_path, profile, limit_val_batches=0)
-    assert [bar.step for bar in profile.bars] == [1, 5, 9]
+    fit(tmp_path, profile, max_epochs=2)
+    kinds = {kind: [bar.step for bar in profile.bars if bar.kind == kind] for kind in ("step", "validation")}
+    assert kinds == {"step": [1, 5, 9, 13, 17], "validation": [10, 20]}
+    for bar in profile.bars:
+        assert ("backward" in bar.seconds) == (bar.kind == "step")
+        assert ("decoding" in bar.seconds) == (bar.kind == "validation")
 
 
 def test_decoding_and_scoring_of_a_validation_are_told_apart(tmp_path: Path, clock_time: Time) -> None:
