@@ -1,14 +1,10 @@
 """The size of a batch in tokens: the largest that fits, and the fastest, before training."""
 
 import csv
-import resource
 import time
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import _TunerExitException
@@ -17,31 +13,22 @@ from torch.utils.data import DataLoader
 
 from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
+from s2s_lightning.callbacks.batch_sizes import (
+    Trial,
+    fastest,
+    peak_memory,
+    predicted,
+    same_effective,
+    search,
+    worst_rows,
+)
 from s2s_lightning.callbacks.media import log_picture
 from s2s_lightning.callbacks.rehearsal import optimizer_step, rehearsal, training_loader, training_windows
 from s2s_lightning.callbacks.run import run_folder
-from s2s_lightning.data.bucketing import BatchIndex, BucketSampler, Budget, Lengths, Plan
-from s2s_lightning.data.ragged import IntArray
+from s2s_lightning.data.bucketing import BatchIndex, BucketSampler, Budget
 from s2s_lightning.errors import UserError, check_at_least, check_below_one
 
 GIB = 2**30
-PROCESS = Path("/proc/self/status")
-NEARLY = 0.97
-"""Of the highest speed: what counts as the fastest, since the smallest such batch is the better one."""
-
-
-class Trial(NamedTuple):
-    """Training steps of one size of batch.
-
-    Attributes:
-        max_tokens: the size.
-        peak: most bytes in use: by the process so far on a CPU, reserved by torch on a GPU.
-        tokens_per_second: real target tokens, over ordinary batches.
-    """
-
-    max_tokens: int
-    peak: int
-    tokens_per_second: float
 
 
 class FindBatchSize(Callback):
@@ -49,12 +36,12 @@ class FindBatchSize(Callback):
 
     A size fits if training steps do on the worst batches that an epoch can have: those with the most source tokens,
     target tokens, both, or attention, filled up to the budget. Sizes are doubled, then bisected. Each also trains on
-    ordinary batches, to tell its speed. Writes ``batch_size_finder.png`` and ``.csv`` and prints what to type: for the
-    batch of now in one optimizer step, too.
+    ordinary batches, to tell its speed. Writes ``batch_size_finder.png`` and ``.csv``, and prints what to type, also to
+    have in an optimizer step what it has now.
 
     A GPU says that its memory is out, and the run survives. A CPU's process is killed, so there a limit must be given:
-    the peak of the whole process is measured, which grows by as much a token, and no size is tried that would by that
-    go beyond the limit. The first doublings are tried in any case: leave as much free again.
+    the peak of the whole process is measured, which grows by as much with each token, and no size is tried that would
+    by that go beyond the limit. The first two are tried in any case.
 
     Args:
         memory: GiB that the process (on a CPU) or torch (on a GPU) may have; needed on a CPU.
@@ -92,6 +79,8 @@ class FindBatchSize(Callback):
         self._trials: list[Trial] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
         if self.memory is None and trainer.strategy.root_device.type != "cuda":
             raise UserError(
                 "FindBatchSize on a CPU needs memory, in GiB: half of what is free, say; a process that takes too much "
@@ -117,7 +106,7 @@ class FindBatchSize(Callback):
             data.budget = now
         if largest is None:
             raise UserError(f"a batch of smallest={self.smallest} tokens does not fit: lower it, or shrink the network")
-        safe = int(largest * (1 - self.reserve)) if largest < self.largest else largest
+        safe = max(self.smallest, int(largest * (1 - self.reserve))) if largest < self.largest else largest
         self._report(trainer, pl_module, safe, now.max_tokens * trainer.accumulate_grad_batches)
         raise _TunerExitException  # Lightning's own end of a run that was only to find something
 
@@ -176,35 +165,6 @@ class FindBatchSize(Callback):
         )
 
 
-def search(fits: Callable[[int], bool], smallest: int, largest: int, precision: float) -> int | None:
-    """The largest size that fits, to within a fraction of it, by doubling and bisection; None if none does."""
-    if not fits(smallest):
-        return None
-    low, high = smallest, min(2 * smallest, largest)
-    while low < largest and fits(high):
-        low, high = high, min(2 * high, largest)
-    while low < largest and high - low > max(1, precision * low):
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
-def predicted(trials: Sequence[Trial], max_tokens: int) -> float:
-    """The peak of a size above all that were tried, by the steepest line through two of them; 0 without two."""
-    slopes = [(b.peak - a.peak) / (b.max_tokens - a.max_tokens) for a, b in pairwise(trials)]
-    return trials[-1].peak + max(slopes) * (max_tokens - trials[-1].max_tokens) if slopes else 0.0
-
-
-def peak_memory(device: torch.device) -> int:
-    """Most bytes in use: reserved by torch since the last reset on a GPU, else resident of the process ever."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    if PROCESS.exists():  # rather than getrusage, which on Linux may count the process that started this one
-        fields = dict(line.split(":", 1) for line in PROCESS.read_text().splitlines())
-        return 1024 * int(fields["VmHWM"].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
-
-
 def worst_batches(loader: DataLoader[Batch]) -> list[Batch]:
     """Batches of the sampler's epoch that need most memory, filled up to its budget by repeating their pairs."""
     sampler = loader.sampler
@@ -212,27 +172,6 @@ def worst_batches(loader: DataLoader[Batch]) -> list[Batch]:
         raise UserError("FindBatchSize needs batches of the data module's own: leave out --trainer.overfit_batches")
     rows = worst_rows(sampler.plan(sampler.epoch), sampler.lengths, sampler.budget.max_tokens)
     return [loader.dataset[BatchIndex(row, float(sampler.lengths.tgt[row].sum()), sampler.epoch)] for row in rows]
-
-
-def worst_rows(plan: Plan, lengths: Lengths, max_tokens: int) -> list[IntArray]:
-    """Of the batches of a plan the rows of those with most source tokens, target tokens, both, and attention."""
-    src, tgt = (plan.widest(side).astype(np.int64) for side in lengths)
-    rows = np.maximum(1, max_tokens // np.maximum(src, tgt))
-    measures = (rows * src, rows * tgt, rows * (src + tgt), rows * (src + tgt) ** 2)
-    return [np.resize(plan.batch(i), rows[i]) for i in sorted({int(measure.argmax()) for measure in measures})]
-
-
-def fastest(trials: Sequence[Trial], largest: int) -> int:
-    """The smallest size that is nearly as fast as any that fits."""
-    fitting = [trial for trial in trials if trial.max_tokens <= largest] or trials[:1]
-    top = max(trial.tokens_per_second for trial in fitting)
-    return next(trial.max_tokens for trial in fitting if trial.tokens_per_second >= NEARLY * top)
-
-
-def same_effective(effective: int, at_most: int) -> tuple[int, int]:
-    """``max_tokens``, of at most so many, and batches to accumulate: together what an optimizer step has now."""
-    accumulate = -(-effective // at_most)
-    return round(effective / accumulate), accumulate
 
 
 def _line(trial: Trial) -> str:

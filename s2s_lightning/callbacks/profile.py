@@ -106,7 +106,7 @@ class Profile(Callback):
             self._open("step", trainer.global_step)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         self._close(trainer)  # a window that the validation cuts short
         self._window.enter_context(timed([(pl_module, "generate", "decoding")], self._clock))

@@ -13,8 +13,8 @@ from lightning.pytorch import Callback
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks import FindBatchSize
 from s2s_lightning.callbacks import find_batch_size as module_under_test
-from s2s_lightning.callbacks.find_batch_size import (
-    GIB,
+from s2s_lightning.callbacks.batch_sizes import (
+    PROCESS,
     Trial,
     fastest,
     peak_memory,
@@ -102,13 +102,13 @@ def test_on_a_cpu_no_size_is_tried_that_would_go_beyond_the_limit(
 ) -> None:
     """Memory is affine in the tokens: 1 GiB and 1/1000 GiB each, of which 1.7 GiB hold 700."""
     module = Full(room=10**9)
-    monkeypatch.setattr(module_under_test, "peak_memory", lambda device: int(GIB * (1 + max(module.seen) / 2000)))
+    monkeypatch.setattr(module_under_test, "peak_memory", lambda device: int(2**30 * (1 + max(module.seen) / 2000)))
     rows = find(tmp_path, module, FindBatchSize(memory=1.7, smallest=16, precision=0.0, reserve=0.0, seconds=0.0))
     assert max(module.seen) / 2 <= 700
     assert 693 <= max(row["max_tokens"] for row in rows) <= 700
 
 
-@pytest.mark.skipif(not module_under_test.PROCESS.exists(), reason="resident memory is read from /proc")
+@pytest.mark.skipif(not PROCESS.exists(), reason="resident memory is read from /proc")
 def test_the_peak_of_a_process_grows_by_what_it_takes() -> None:
     before = peak_memory(torch.device("cpu"))
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
