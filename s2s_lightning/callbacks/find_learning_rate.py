@@ -138,6 +138,8 @@ class FindLearningRate(Callback):
                 return
 
     def _message(self, curve: Curve, found: Suggestion | None) -> str:
+        if not len(curve.losses):
+            return "none, for the loss is no number at the first step"
         if found is None:
             return f"the loss never fell from {self.min_lr:g} on; lower min_lr, or take more num_steps"
         seen = f"least loss at {found.lowest:.1e}, steepest descent at {found.steepest:.1e}"

@@ -179,6 +179,14 @@ def test_a_loss_that_never_falls_suggests_nothing(losses: Any) -> None:
     assert suggestion(Curve(np.geomspace(1, 2, len(losses)), losses, losses), skip=5) is None
 
 
+def test_a_loss_that_is_no_number_from_the_start_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = ToyModule()
+    torch.nn.init.constant_(module.model.encoder.norm.weight, torch.nan)
+    toy_trainer(tmp_path, callbacks=[FindLearningRate()]).fit(module, datamodule=ToyData())
+    assert "no number" in capsys.readouterr().out
+    assert rows(tmp_path) == []
+
+
 def test_nothing_to_apply_is_refused(tmp_path: Path) -> None:
     finder = FindLearningRate(1e-12, 2e-12, 15, then="apply", smoothing=0.0)
     module = ToyModule()
