@@ -6,10 +6,13 @@ from s2s_lightning.callbacks.alignment_error_rate import AlignmentErrorRate
 from s2s_lightning.callbacks.attention import Attention
 from s2s_lightning.callbacks.ema import EMA
 from s2s_lightning.callbacks.evaluation import Evaluation
+from s2s_lightning.callbacks.find_batch_size import FindBatchSize
+from s2s_lightning.callbacks.find_learning_rate import FindLearningRate
 from s2s_lightning.callbacks.freezing import Freeze
 from s2s_lightning.callbacks.next_steps import NextSteps
 from s2s_lightning.callbacks.predictions import Predictions
 from s2s_lightning.callbacks.pretrained import PretrainedEmbeddings
+from s2s_lightning.callbacks.profile import Profile
 from s2s_lightning.callbacks.progress import Progress
 from s2s_lightning.callbacks.samples import Samples
 from s2s_lightning.callbacks.summary import Summary
@@ -23,10 +26,13 @@ __all__ = [
     "Attention",
     "DropTokens",
     "Evaluation",
+    "FindBatchSize",
+    "FindLearningRate",
     "Freeze",
     "NextSteps",
     "Predictions",
     "PretrainedEmbeddings",
+    "Profile",
     "Progress",
     "Samples",
     "Summary",
