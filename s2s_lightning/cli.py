@@ -24,6 +24,7 @@ from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.callbacks.sweep_trial import of_environment
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
     check_resumable,
@@ -216,7 +217,7 @@ class CLI(LightningCLI):
             kept += [checkpoints, StopOnInterrupt(checkpoints)]
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
-        return [*kept, ValidateAtEnd(), Configuration(self._plain())]
+        return [*kept, ValidateAtEnd(), *of_environment(), Configuration(self._plain())]
 
     # Running
 
