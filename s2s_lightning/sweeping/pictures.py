@@ -28,6 +28,9 @@ FEW = 4
 BEST_SHARE = 0.25
 """The importance of a parameter is for getting among this share of the trials."""
 
+FEW_VALUES = 6
+"""An axis with at most as many different numbers marks these; others have round numbers."""
+
 WIDE = 50
 """A metric whose largest and smallest values have this ratio gets a logarithmic axis."""
 
@@ -151,11 +154,15 @@ def _number_axis(label: str, values: list[float], log: bool) -> Axis:
     def place(value: float) -> float:
         return (scale(value) - low) / room if high > low else 0.5
 
-    locator = LogLocator(subs=(1, 2, 5)) if log else MaxNLocator(5)
     ends = [min(values), max(values)]
-    inner = [tick for tick in locator.tick_values(*ends) if min(values) <= tick <= max(values)] if high > low else []
-    ticks = [value for value in inner if min(abs(place(value) - place(end)) for end in ends) > 0.06]
-    return Axis(label, [place(value) for value in values], [(place(v), shown(float(v))) for v in sorted({*ticks, *ends})])
+    if len(set(values)) <= FEW_VALUES:
+        marked = sorted(set(values))
+    else:
+        whole = all(value == int(value) for value in values)
+        locator = LogLocator(subs=(1, 2, 5)) if log else MaxNLocator(5, integer=whole)
+        inner = [float(tick) for tick in locator.tick_values(*ends) if ends[0] <= tick <= ends[1]]
+        marked = sorted({*ends, *(tick for tick in inner if min(abs(place(tick) - place(end)) for end in ends) > 0.06)})
+    return Axis(label, [place(value) for value in values], [(place(value), shown(value)) for value in marked])
 
 
 def _draw_axis(axes: Any, position: int, axis: Axis, above: int) -> None:

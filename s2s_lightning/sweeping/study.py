@@ -130,7 +130,7 @@ class Study:
 
         self.optuna.sampler = RandomSampler()  # draws nothing before the index is known
         trial = self.optuna.ask()
-        _own(trial)
+        trial.set_user_attr("owner", _owner())
         before = [other for other in self.trials() if other.number < trial.number]
         index = len(_fresh(before))
         if self.sweep.grid_size is not None and index >= self.sweep.grid_size:
@@ -151,7 +151,7 @@ class Study:
                 state=_state("RUNNING"),
                 params=old.params,
                 distributions=old.distributions,
-                user_attrs={SUCCESSOR_OF: old.number, "token": token, **_owner()},
+                user_attrs={SUCCESSOR_OF: old.number, "token": token, "owner": _owner()},
             )
         )
         trials = self.trials()
@@ -243,21 +243,16 @@ def _origin(trial: "FrozenTrial", trials: "Iterable[FrozenTrial]") -> int:
 
 def _is_lost(trial: "FrozenTrial") -> bool:
     """Whether its process is dead, as far as this machine can tell, or has given no sign of life for long."""
-    attrs = trial.user_attrs
-    if attrs.get("machine") == _machine() and not _runs(attrs["pid"]):
+    machine, pid = trial.user_attrs.get("owner", (None, 0))
+    if machine == _machine() and not _runs(pid):
         return True
     assert trial.datetime_start is not None
-    return time.time() - attrs.get("alive", trial.datetime_start.timestamp()) > LOST
+    return time.time() - trial.user_attrs.get("alive", trial.datetime_start.timestamp()) > LOST
 
 
-def _own(trial: "Trial") -> None:
-    for key, value in _owner().items():
-        trial.set_user_attr(key, value)
-
-
-def _owner() -> dict[str, Any]:
-    """Who runs a trial: the process that started it."""
-    return {"alive": time.time(), "pid": os.getpid(), "machine": _machine()}
+def _owner() -> tuple[str, int]:
+    """Who runs a trial: the machine and the process."""
+    return _machine(), os.getpid()
 
 
 def _machine() -> str:
