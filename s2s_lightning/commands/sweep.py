@@ -27,12 +27,21 @@ def arguments() -> Arguments:
     add("file", metavar="FILE", help="a W&B sweep file: method grid, random or bayes, metric, parameters, command, ...")
     add("--count", metavar="N", type=int, help="trials in all (default: the file's run_cap, or the size of its grid)")
     add("--parallel", metavar="N", type=int, default=1, help="trials at once, which share the cores (default: 1)")
-    add("--at_most", metavar="N", type=int, help="trials that this process starts, 0 for the table alone (default: all there are)")
-    add("--folder", metavar="DIR", help="where all goes, and the study's name (default: runs/sweeps/ and the file's name)")
+    add(
+        "--at_most",
+        metavar="N",
+        type=int,
+        help="trials that this process starts; 0 shows the table alone (default: all)",
+    )
+    add(
+        "--folder",
+        metavar="DIR",
+        help="where all goes, its name the study's (default: runs/sweeps/ and the file's name)",
+    )
     add("--storage", metavar="URL", help="the study: a database, or journal:FILE (default: SQLite in the folder)")
     add(
         "--slurm", metavar="OPTIONS", nargs="?", const="",
-        help="submit the trials as an array job with these options of sbatch, '--partition=gpu --time=2:00:00' for one",
+        help="submit the trials as an array job with these options of sbatch: --slurm='--partition=gpu --time=2:00:00'",
     )  # fmt: skip
     return parser
 
@@ -85,6 +94,14 @@ def drive(options: Namespace, study: "Study") -> None:
     finally:
         screen.close()
         print(report(study, options.folder))
+    check_results(study)
+
+
+def check_results(study: "Study") -> None:
+    """Raises UserError when trials have failed and none has a result."""
+    causes = [trial.user_attrs["cause"] for trial in study.real() if "cause" in trial.user_attrs]
+    if causes and all(trial.value is None for trial in study.real()):
+        raise UserError(f"no trial has a result; the last failed with: {causes[-1]}")
 
 
 def again(options: Namespace) -> list[str]:

@@ -5,11 +5,13 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from optuna.exceptions import UpdateFinishedTrialError
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.sweeping.command import command_line, nested
@@ -80,10 +82,7 @@ class Driver:
         with _interruptible():
             try:
                 self._loop()
-            except KeyboardInterrupt:
-                self._interrupt()
-                raise
-            except UserError:
+            except (KeyboardInterrupt, UserError):
                 self._interrupt()
                 raise
 
@@ -117,7 +116,7 @@ class Driver:
                 self.running[slot] = self._start(trial, slot)
 
     def _start(self, trial: "Trial", slot: int) -> Running:
-        folder = self.folder / "trials" / f"{trial.number:04}"
+        folder = self._folder(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         sweep, arguments = self.study.sweep, nested(self.study.values(trial))
         (folder / "arguments.json").write_text(json.dumps(arguments, indent=2) + "\n")
@@ -131,10 +130,18 @@ class Driver:
             self.study.fail(trial, f"{words[0]}: {error.strerror}")
             raise UserError(f"command: {words[0]} cannot be started: {error.strerror}") from error
 
+    def _folder(self, number: int) -> Path:
+        return self.folder / "trials" / f"{number:04}"
+
     def _has_ended(self, running: Running) -> bool:
         """Listen to a trial, and see it to its end."""
         code = running.process.code  # before its reports: what ends has said all
-        self._listen(running)
+        try:
+            self._listen(running)
+        except UpdateFinishedTrialError:
+            running.process.signal(signal.SIGKILL)
+            self.screen.say(f"trial {running.trial.number}  was given up by another process, which took it for lost")
+            return True
         if code is None:
             return False
         self._end(running, code)
@@ -167,8 +174,8 @@ class Driver:
     def _check_failures(self) -> None:
         if self._failures >= FAILURES:
             failed = [trial for trial in self.study.real() if "cause" in trial.user_attrs]
-            cause, folder = failed[-1].user_attrs["cause"], self.folder / "trials" / f"{failed[-1].number:04}"
-            raise UserError(f"{self._failures} trials in a row have failed, the last with: {cause} ({folder}/output.log)")
+            cause, log = failed[-1].user_attrs["cause"], self._folder(failed[-1].number) / "output.log"
+            raise UserError(f"{self._failures} trials in a row have failed, the last with: {cause} ({log})")
 
     def _interrupt(self) -> None:
         """Let the running trials save what they have, and mark them to run again."""
@@ -178,20 +185,24 @@ class Driver:
             self._signal(signal.SIGINT)
             end = time.monotonic() + GRACE
             while time.monotonic() < end and any(r.process.code is None for r in self.running.values()):
-                for running in self.running.values():
-                    self._listen(running)
+                self._listen_to_all()
                 time.sleep(LOOK)
         except KeyboardInterrupt:
             pass
         self._signal(signal.SIGKILL)
+        self._listen_to_all()
         for running in self.running.values():
-            self._listen(running)
             if running.process.code == 0 and running.values:
                 self._end(running, 0)
             else:
                 self.study.give_back(running.trial)
                 self.screen.say(f"trial {running.trial.number}  interrupted; it runs again when the sweep goes on")
         self.running = {}
+
+    def _listen_to_all(self) -> None:
+        for running in self.running.values():
+            with suppress(UserError, UpdateFinishedTrialError):
+                self._listen(running)
 
     def _signal(self, number: signal.Signals) -> None:
         for running in self.running.values():

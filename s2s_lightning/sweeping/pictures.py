@@ -1,6 +1,6 @@
 """Pictures of a sweep: its history, its trials in parallel coordinates, and how much each parameter matters.
 
-Drawn here and not by ``optuna.visualization``, which leaves figures in pyplot's memory and labels log axes by exponents.
+Drawn here and not by ``optuna.visualization``, which leaves its figures in pyplot's memory.
 """
 
 import json

@@ -1,8 +1,9 @@
 """A trial as a process of its own, and what it and the sweep tell each other through files in its folder.
 
-``trial.json`` says what the trial is. The trial appends a line ``{"value": 1.23}`` to ``reports.jsonl`` for each validation;
-where trials are stopped early, it then waits until ``answer`` names as many reports, with "stop" or "go". Files, because they
-reach a trial through torchrun, srun and shells, and whatever program it is. ``callbacks/sweep_trial.py`` is the other side.
+``trial.json`` says what the trial is. The trial appends a line ``{"value": 1.23}`` to ``reports.jsonl`` for each
+validation; where trials are stopped early, it then waits until ``answer`` names as many reports, with "stop" or "go".
+Files, because they reach a trial through torchrun, srun and shells, whatever program it is. The other side of this is
+``callbacks/sweep_trial.py``.
 """
 
 import ctypes
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from s2s_lightning.errors import UserError
 
 VARIABLE = "S2S_LIGHTNING_TRIAL"
 """Environment variable with the trial's folder."""
@@ -64,13 +67,23 @@ class Process:
         return self._process.poll()
 
     def new_reports(self) -> list[Report]:
-        """What it has said since the last call; a line that is not written to its end is left for the next."""
+        """What it has said since the last call; a line that is not written to its end is left for the next.
+
+        Raises:
+            UserError: a line is no report.
+        """
         with self._reports.open("rb") as file:
             file.seek(self._read)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._read += len(whole) + len(newline)
-        said = (json.loads(line) for line in whole.splitlines())
-        return [Report(float(report["value"]), report.get("run")) for report in said]
+        return [self._report(line) for line in whole.decode(errors="replace").splitlines()]
+
+    def _report(self, line: str) -> Report:
+        try:
+            said = json.loads(line)
+            return Report(float(said["value"]), said.get("run"))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f'{self._reports}: {line!r} is no report, such as {{"value": 1.23}}') from error
 
     def answer(self, reports: int, stop: bool) -> None:
         """Tell it whether to go on after so many reports."""

@@ -51,7 +51,7 @@ def _options(text: str) -> list[str]:
         if word.startswith("-"):
             found.append(word)
         elif not found:
-            raise UserError(f"--slurm {text!r}: it must be options of sbatch, such as '--partition=gpu --time=2:00:00'")
+            raise UserError(f"--slurm {text!r}: it must be options of sbatch, such as --slurm='--time=2:00:00'")
         else:
             found[-1] += f" {shlex.quote(word)}"
     return found

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s2s_lightning.errors import UserError
@@ -35,7 +36,7 @@ class Kind(NamedTuple):
     """
 
     needs: tuple[str, ...] = ("min", "max")
-    defaults: Settings = {}
+    defaults: Settings = MappingProxyType({})
     exponents: bool = False
 
 

@@ -55,7 +55,7 @@ def _open(url: str) -> "BaseStorage":
 
 
 def hush() -> None:
-    """Silence what Optuna says of every trial, for the sweep says it better, and of parts that it calls experimental."""
+    """Silence what Optuna says of every trial, which the sweep says better, and of parts it calls experimental."""
     import optuna
 
     optuna.logging.set_verbosity(logging.WARNING)

@@ -1,8 +1,9 @@
 """A study that any number of processes and machines share, without a point of the grid done twice.
 
-What makes this safe on any storage is that a storage numbers its trials 0, 1, 2, ... once and for all. A *fresh* trial's
-index is the number of fresh trials before it, so no two have the same. A trial that is to run again, because Ctrl-C or a
-lost machine ended it, gets a successor with its parameters; of two successors made at once the lower number counts.
+What makes this safe on any storage is that a storage numbers its trials 0, 1, 2, ... once and for all. A *fresh*
+trial's index is the number of fresh trials before it, so no two have the same. (Optuna's own ``GridSampler`` repeats
+points, and its queue of waiting trials can give SQLite's to two processes.) A trial that is to run again, because Ctrl-C
+or a lost machine ended it, gets a successor with its parameters; of two made at once the lower number counts.
 """
 
 import json
@@ -67,7 +68,7 @@ class Study:
         return any(map(self.sweep.metric.reached_by, values))
 
     def claim(self) -> "Trial | None":
-        """A trial to run now, with its parameters: one that is to run again, or a fresh one; None when there is none."""
+        """A trial to run now, with its parameters: one that is to run again, or a fresh one, or None."""
         trials = self.trials()
         if len(_real(trials)) >= self.limit or self.target_reached:
             return None
@@ -93,7 +94,7 @@ class Study:
 
     def give_back(self, trial: "Trial") -> None:
         """It ends here, and is to run again."""
-        with suppress(*_taken()):
+        with suppress(*taken()):
             trial.set_user_attr(AGAIN, True)
             self.optuna.tell(trial, state=_state("FAIL"))
 
@@ -103,14 +104,14 @@ class Study:
         Args:
             values: what it has reported; at least one is finite. The best of them is the trial's.
         """
-        with suppress(*_taken()):
+        with suppress(*taken()):
             if stopped:
                 self.optuna.tell(trial, state=_state("PRUNED"))
             else:
                 self.optuna.tell(trial, self.sweep.metric.best(values))
 
     def fail(self, trial: "Trial", cause: str) -> None:
-        with suppress(*_taken()):
+        with suppress(*taken()):
             trial.set_user_attr("cause", cause)
             self.optuna.tell(trial, state=_state("FAIL"))
 
@@ -186,7 +187,7 @@ class Study:
 
     def _drop(self, trial: "Trial") -> None:
         """It came too late to be needed."""
-        with suppress(*_taken()):
+        with suppress(*taken()):
             trial.set_user_attr(SUPERFLUOUS, True)
             self.optuna.tell(trial, state=_state("FAIL"))
 
@@ -212,8 +213,8 @@ def _created(sweep: Sweep, storage: "BaseStorage", name: str) -> "optuna.Study":
         study.set_user_attr("sweep", said)
     elif changes := list(differences(stored, said)):
         raise UserError(
-            f"the study {name} was made for another sweep file ({'; '.join(changes)}): give back what it said, or begin "
-            "another study with --folder"
+            f"the study {name} was made for another sweep file ({'; '.join(changes)}): undo the change, or begin another "
+            "study with --folder"
         )
     return study
 
@@ -290,7 +291,7 @@ def _state(name: str) -> "optuna.trial.TrialState":
     return TrialState[name]
 
 
-def _taken() -> tuple[type[Exception], ...]:
+def taken() -> tuple[type[Exception], ...]:
     """What Optuna raises for a trial that another process has ended meanwhile."""
     from optuna.exceptions import UpdateFinishedTrialError
 

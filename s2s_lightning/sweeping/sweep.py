@@ -112,6 +112,11 @@ def read(path: Path) -> Sweep:
 def from_settings(name: str, said: Any) -> Sweep:
     """The sweep of a file's content."""
     said = _mapping("the file", said, KEYS, needs=("method", "parameters"))
+    try:
+        json.dumps(said)
+    except TypeError as error:  # YAML has dates
+        kind = str(error).removeprefix("Object of type ").split()[0]
+        raise UserError(f"a {kind} is no JSON; write it in quotes") from error
     if said["method"] not in METHODS:
         raise UserError(f"method={said['method']!r}: it must be one of {', '.join(METHODS)}")
     found = tuple(parameters(said["parameters"]))

@@ -92,7 +92,8 @@ def as_text(study: Study, found: Sequence[Row]) -> str:
     table = [head, *body]
     widths = [max(len(line[i]) for line in table) for i in range(len(head))]
     numeric = [all(_is_number(line[i]) for line in body) for i in range(len(head))]
-    return "\n".join("  ".join(_aligned(*cell) for cell in zip(line, widths, numeric, strict=True)).rstrip() for line in table)
+    lines = ("  ".join(_aligned(*cell) for cell in zip(line, widths, numeric, strict=True)) for line in table)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _aligned(cell: str, width: int, numeric: bool) -> str:
@@ -122,7 +123,8 @@ def as_csv(study: Study, found: Sequence[Row]) -> str:
     for row in found:
         settings = [_exact(row.settings[name]) if name in row.settings else "" for name in drawn]
         value = "" if row.value is None else row.value
-        writer.writerow([row.number, row.state, value, row.validations, f"{row.seconds:.1f}", *settings, row.run, row.cause])
+        judged = [row.number, row.state, value, row.validations, f"{row.seconds:.1f}"]
+        writer.writerow([*judged, *settings, row.run, row.cause])
     return file.getvalue()
 
 

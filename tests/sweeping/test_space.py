@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import optuna
@@ -130,8 +131,7 @@ def test_nested_parameters_keep_their_path() -> None:
         (3, "parameters.p=3: it must be a mapping, such as {value: 3}"),
         ({"valeus": [1]}, "valeus is nothing that W&B's sweeps know: did you mean values?"),
         ({"min": 1}, "it needs value, values, min and max"),
-        ({"min": "1e-4", "max": 1}, "parameters.p.min='1e-4': it must be a number"),
-        ({"min": "1e-4", "max": 1, "distribution": "uniform"}, "parameters.p.min='1e-4': it must be a number; YAML reads"),
+        ({"min": "1e-4", "max": 1, "distribution": "uniform"}, "parameters.p.min='1e-4': it must be a number; YAML"),
         ({"min": 2.0, "max": 1}, "min=2.0 is above max=1"),
         ({"min": 0, "max": 1, "distribution": "log_uniform_values"}, "min=0: log_uniform_values needs it above 0"),
         ({"distribution": "log_uniform"}, "log_uniform needs min"),
@@ -141,11 +141,10 @@ def test_nested_parameters_keep_their_path() -> None:
         ({"distribution": "int_uniform", "min": 0.5, "max": 2}, "int_uniform needs integers"),
         ({"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}, "q=0: it must be above 0"),
         ({"values": []}, "values=[]: it must be a list of at least one value"),
-        ({"values": [1, 2], "probabilities": [1]}, "probabilities=[1]: it must be a number of 0 or more for each value"),
+        ({"values": [1, 2], "probabilities": [1]}, "probabilities=[1]: it must be a number of 0 or more"),
         ({"parameters": {}}, "parameters.p.parameters={}: it must map at least one parameter"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_rule(settings: Any, complaint: str) -> None:
-    with pytest.raises(UserError, match=".") as error:
+    with pytest.raises(UserError, match=re.escape(complaint)):
         parameters({"p": settings})
-    assert complaint in str(error.value)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from s2s_lightning.sweeping.storage import open_storage
+from s2s_lightning.sweeping.study import Study
+from s2s_lightning.sweeping.sweep import read
 from tests.cli.conftest import command, done
 from tests.sweeping.conftest import Write, driver, table
 
@@ -73,12 +76,37 @@ n=0
 for value in 5 4 3 2; do
     n=$((n + 1)); case $1 in *1*) report $value;; *) report 9;; esac
     until read count word < $S2S_LIGHTNING_TRIAL/answer && test $count -ge $n; do sleep 0.01; done 2> /dev/null
-    test $word = stop && exit 0
+    if test $word = stop; then exit 0; fi
 done
 """
     done("sweep", sweep_file(script, parameters=SLOW, early_terminate={"type": "hyperband", "min_iter": 2}))
     rows = [(row["a"], row["state"], row["validations"]) for row in table()]
     assert rows == [("1", "done", "4"), ("2", "stopped early", "2"), ("3", "stopped early", "2")]
+
+
+def test_what_is_no_report_is_told(sweep_file: Write) -> None:
+    result = command("sweep", sweep_file("report oops; sleep 9"))
+    assert result.code == 2
+    assert 'reports.jsonl: \'{"value": oops}\' is no report, such as {"value": 1.23}' in result.err
+
+
+def test_a_sweep_without_any_result_is_an_error(sweep_file: Write) -> None:
+    result = command("sweep", sweep_file("echo why; exit 1", parameters={"a": {"values": [1, 2]}}))
+    assert result.code == 2
+    assert result.err == "error: no trial has a result; the last failed with: why\n"
+
+
+def test_a_trial_that_was_taken_for_lost_ends_here(sweep_file: Write) -> None:
+    file = sweep_file("touch waiting; until test -e go; do sleep 0.02; done; report 1", parameters=SLOW)
+    process = driver(str(file), "--storage", "journal:log")
+    while not Path("waiting").exists():
+        time.sleep(0.02)
+    other = Study(read(file), open_storage("journal:log", Path()), "s", 3)
+    other.give_back(other._handle(other.trials()[0]))
+    Path("go").touch()
+    said = process.communicate(timeout=60)[0]
+    assert "trial 0  was given up by another process" in said
+    assert sorted((row["a"], row["state"]) for row in table()) == [("1", "done"), ("2", "done"), ("3", "done")]
 
 
 def test_the_best_validation_of_a_trial_counts(sweep_file: Write) -> None:
@@ -133,7 +161,8 @@ def test_the_number_of_trials_is_that_of_the_count_the_cap_or_the_grid(sweep_fil
 def test_threads_and_gpus_are_shared(sweep_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    script = "echo $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS; until test $(ls runs/sweeps/s/trials | wc -l) = 2; do sleep .02; done; report 1"
+    both = "until test $(ls runs/sweeps/s/trials | wc -l) = 2; do sleep .02; done"
+    script = f"echo $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS; {both}; report 1"
     done("sweep", sweep_file(script), "--count", 2, "--parallel", 2)
     said = sorted(path.read_text().split() for path in Path("runs/sweeps/s/trials").glob("*/output.log"))
     threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
@@ -174,7 +203,7 @@ def _sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_sbatch")
 def test_the_trials_are_an_array_job_over_one_study(sweep_file: Write) -> None:
     file = sweep_file(parameters=SLOW)
-    result = done("sweep", file, "--parallel", 2, "--slurm", "-p gpu --time=1:00:00")
+    result = done("sweep", file, "--parallel", 2, "--slurm=-p gpu --time=1:00:00")
     assert "Submitted batch job 7" in result.out
     options = [line for line in Path("submitted").read_text().splitlines() if line.startswith("#SBATCH")]
     assert {"#SBATCH --array=1-3%2", "#SBATCH -p gpu", "#SBATCH --time=1:00:00"} <= {*options}
@@ -186,8 +215,8 @@ def test_the_trials_are_an_array_job_over_one_study(sweep_file: Write) -> None:
 @pytest.mark.usefixtures("_sbatch")
 def test_what_sbatch_refuses_is_told(sweep_file: Write) -> None:
     file = sweep_file()
-    assert "sweep.sbatch says: invalid partition" in command("sweep", file, "--slurm", "--partition=none").err
-    assert "it must be options of sbatch" in command("sweep", file, "--slurm", "gpu").err
+    assert "sweep.sbatch says: invalid partition" in command("sweep", file, "--slurm=--partition=none").err
+    assert "it must be options of sbatch" in command("sweep", file, "--slurm=gpu").err
 
 
 def test_without_sbatch_the_script_is_there_to_submit(sweep_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:

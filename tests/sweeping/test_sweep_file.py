@@ -1,5 +1,7 @@
 """A sweep file is read as W&B reads it, and refused in one line where it cannot work."""
 
+import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from s2s_lightning.sweeping.command import command_line, nested
 from s2s_lightning.sweeping.sweep import Stopping, differences, from_settings
 
 PARAMETERS = {"a": {"values": [1, 2, 3]}, "b": {"parameters": {"c": {"values": ["x", None]}}}, "d": {"value": True}}
-SETTINGS: dict[str, Any] = {"method": "grid", "metric": {"name": "val/loss"}, "parameters": PARAMETERS, "program": "p.py"}
+METRIC = {"name": "val/loss"}
+SETTINGS: dict[str, Any] = {"method": "grid", "metric": METRIC, "parameters": PARAMETERS, "program": "p.py"}
 
 
 def test_a_grid_has_each_combination_once() -> None:
@@ -66,22 +69,22 @@ def test_hyperbands_first_rung_is_wandbs(said: dict[str, int], first: int) -> No
         ({"method": "bayes", "parameters": {"a": {"value": 1}}}, "bayes has nothing to draw"),
         ({"command": "python x"}, "command='python x': it must be a list of words"),
         ({"program": None, "command": ["${program}"]}, "program is missing"),
+        ({"parameters": {"a": {"value": date(2026, 1, 1)}}}, "a date is no JSON; write it in quotes"),
         ({"run_cap": 0}, "run_cap=0: it must be a number of trials"),
         ({"early_terminate": {"type": "median"}}, "early_terminate.type='median': it must be hyperband"),
         ({"early_terminate": {"type": "hyperband"}}, "needs min_iter, or max_iter and s"),
-        ({"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 1.5}}, "eta=1.5: it must be a whole number, 2"),
+        ({"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 1.5}}, "eta=1.5: it must be a whole number"),
         ({"early_terminate": {"type": "hyperband", "max_iter": 2, "s": 1}}, "max_iter=2 is below eta=3"),
     ],
 )
 def test_a_mistake_is_told_with_its_rule(changes: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(UserError, match=".") as error:
+    with pytest.raises(UserError, match=re.escape(complaint)):
         from_settings("s", {**SETTINGS, **changes})
-    assert complaint in str(error.value)
 
 
 def test_an_unknown_macro_is_refused_with_the_right_one() -> None:
     sweep = from_settings("s", {**SETTINGS, "command": ["${args_jsonfile}"]})
-    with pytest.raises(UserError, match="did you mean \\${args_json_file}"):
+    with pytest.raises(UserError, match=re.escape("did you mean ${args_json_file}?")):
         command_line(sweep, {}, Path("file.json"))
 
 
