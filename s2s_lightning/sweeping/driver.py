@@ -17,7 +17,8 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.sweeping.command import command_line, nested
 from s2s_lightning.sweeping.process import Process, environment
 from s2s_lightning.sweeping.screen import Screen
-from s2s_lightning.sweeping.study import BEAT, Study
+from s2s_lightning.sweeping.study import Study
+from s2s_lightning.sweeping.trials import BEAT
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -9,6 +9,7 @@ Files, because they reach a trial through torchrun, srun and shells, whatever pr
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ VARIABLE = "S2S_LIGHTNING_TRIAL"
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PR_SET_PDEATHSIG = 1
+ERROR = re.compile(r"error: |[\w.]*(Error|Exception)\b")
+"""Our own last line, or that of a traceback."""
 
 
 class Report(NamedTuple):
@@ -97,11 +100,13 @@ class Process:
             os.killpg(self._process.pid, number)
 
     def last_words(self) -> str:
-        """The last line of its log that says something."""
+        """The error that its log ends with, or else the last line that says something."""
         with (self.folder / "output.log").open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line), "it said nothing")
+        spoken = [line for line in reversed(lines) if line]
+        errors = (line for line in spoken if ERROR.match(line))  # loggers may have their say after it
+        return next(errors, spoken[0] if spoken else "it said nothing")
 
 
 def environment(slot: int, parallel: int) -> dict[str, str]:

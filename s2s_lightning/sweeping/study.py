@@ -1,14 +1,12 @@
 """A study that any number of processes and machines share, without a point of the grid done twice.
 
 What makes this safe on any storage is that a storage numbers its trials 0, 1, 2, ... once and for all. A *fresh*
-trial's index is the number of fresh trials before it, so no two have the same. (Optuna's own ``GridSampler`` repeats
-points, and its queue of waiting trials can give SQLite's to two processes.) A trial that is to run again, because Ctrl-C
-or a lost machine ended it, gets a successor with its parameters; of two made at once the lower number counts.
+trial's index is the number of fresh trials before it, so no two have the same. (Optuna's ``GridSampler`` may repeat
+points when several processes take from it, as its documentation says.) A trial that is to run again, because Ctrl-C or
+a lost machine ended it, gets a successor with its parameters; of two made at once the lower number counts.
 """
 
 import json
-import os
-import socket
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -17,6 +15,17 @@ from uuid import uuid4
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.sweeping.sweep import Sweep, differences
+from s2s_lightning.sweeping.trials import (
+    AGAIN,
+    SUCCESSOR_OF,
+    SUPERFLUOUS,
+    forsaken,
+    fresh,
+    is_lost,
+    origin,
+    owner,
+    real,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -25,13 +34,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 SEED = 1
-BEAT = 30.0
-"""Seconds between two signs of life of a running trial."""
-
-LOST = 300.0
-"""Seconds without a sign of life after which a trial of another machine is taken for lost."""
-
-AGAIN, SUPERFLUOUS, SUCCESSOR_OF = "again", "superfluous", "successor_of"
 
 
 class Study:
@@ -60,7 +62,7 @@ class Study:
 
     def real(self) -> "list[FrozenTrial]":
         """Those that stand for themselves: no trial that was to run again, nor one that came too late."""
-        return _real(self.trials())
+        return real(self.trials())
 
     @property
     def target_reached(self) -> bool:
@@ -70,12 +72,12 @@ class Study:
     def claim(self) -> "Trial | None":
         """A trial to run now, with its parameters: one that is to run again, or a fresh one, or None."""
         trials = self.trials()
-        if len(_real(trials)) >= self.limit or self.target_reached:
+        if len(real(trials)) >= self.limit or self.target_reached:
             return None
-        for old in _forsaken(trials):
+        for old in forsaken(trials):
             if trial := self._successor(old):
                 return trial
-        if self.sweep.grid_size is not None and len(_fresh(trials)) >= self.sweep.grid_size:
+        if self.sweep.grid_size is not None and len(fresh(trials)) >= self.sweep.grid_size:
             return None
         return self._begin()
 
@@ -121,7 +123,7 @@ class Study:
         Args:
             own: the numbers of this process's trials.
         """
-        lost = [t for t in self.trials() if t.state.name == "RUNNING" and t.number not in {*own} and _is_lost(t)]
+        lost = [t for t in self.trials() if t.state.name == "RUNNING" and t.number not in {*own} and is_lost(t)]
         for trial in lost:
             self.give_back(self._handle(trial))
         return [trial.number for trial in lost]
@@ -131,14 +133,14 @@ class Study:
 
         self.optuna.sampler = RandomSampler()  # draws nothing before the index is known
         trial = self.optuna.ask()
-        trial.set_user_attr("owner", _owner())
+        trial.set_user_attr("owner", owner())
         before = [other for other in self.trials() if other.number < trial.number]
-        index = len(_fresh(before))
+        index = len(fresh(before))
         if self.sweep.grid_size is not None and index >= self.sweep.grid_size:
             self._drop(trial)
             return None
         self._draw(trial, index)
-        if len(_real(before)) >= self.limit:  # another process was first
+        if len(real(before)) >= self.limit:  # another process was first
             self.give_back(trial)
             return None
         return trial
@@ -152,7 +154,7 @@ class Study:
                 state=_state("RUNNING"),
                 params=old.params,
                 distributions=old.distributions,
-                user_attrs={SUCCESSOR_OF: old.number, "token": token, "owner": _owner()},
+                user_attrs={SUCCESSOR_OF: old.number, "token": token, "owner": owner()},
             )
         )
         trials = self.trials()
@@ -163,8 +165,8 @@ class Study:
         if rivals[0].number != mine.number:
             self._drop(trial)
             return None
-        self._draw(trial, len(_fresh(t for t in trials if t.number < _origin(mine, trials))))
-        if len(_real(before)) >= self.limit:
+        self._draw(trial, len(fresh(t for t in trials if t.number < origin(mine, trials))))
+        if len(real(before)) >= self.limit:
             self.give_back(trial)
             return None
         return trial
@@ -213,64 +215,10 @@ def _created(sweep: Sweep, storage: "BaseStorage", name: str) -> "optuna.Study":
         study.set_user_attr("sweep", said)
     elif changes := list(differences(stored, said)):
         raise UserError(
-            f"the study {name} was made for another sweep file ({'; '.join(changes)}): undo the change, or begin another "
-            "study with --folder"
+            f"the study {name} was made for another sweep file ({'; '.join(changes)}): undo the change, or begin "
+            "another study with --folder"
         )
     return study
-
-
-def _real(trials: "Iterable[FrozenTrial]") -> "list[FrozenTrial]":
-    return [t for t in trials if not (t.state.name == "FAIL" and {AGAIN, SUPERFLUOUS} & t.user_attrs.keys())]
-
-
-def _fresh(trials: "Iterable[FrozenTrial]") -> "list[FrozenTrial]":
-    return [trial for trial in trials if SUCCESSOR_OF not in trial.user_attrs]
-
-
-def _forsaken(trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
-    """Those that are to run again and have no successor yet."""
-    succeeded = {trial.user_attrs.get(SUCCESSOR_OF) for trial in trials}
-    return [t for t in trials if t.state.name == "FAIL" and t.user_attrs.get(AGAIN) and t.number not in succeeded]
-
-
-def _origin(trial: "FrozenTrial", trials: "Iterable[FrozenTrial]") -> int:
-    """The number of the fresh trial that it descends from."""
-    before = {other.number: other.user_attrs.get(SUCCESSOR_OF) for other in trials}
-    number = trial.number
-    while (older := before[number]) is not None:
-        number = older
-    return number
-
-
-def _is_lost(trial: "FrozenTrial") -> bool:
-    """Whether its process is dead, as far as this machine can tell, or has given no sign of life for long."""
-    machine, pid = trial.user_attrs.get("owner", (None, 0))
-    if machine == _machine() and not _runs(pid):
-        return True
-    assert trial.datetime_start is not None
-    return time.time() - trial.user_attrs.get("alive", trial.datetime_start.timestamp()) > LOST
-
-
-def _owner() -> tuple[str, int]:
-    """Who runs a trial: the machine and the process."""
-    return _machine(), os.getpid()
-
-
-def _machine() -> str:
-    """Where process numbers mean the same: containers may share a host's name, but not its numbers."""
-    with suppress(OSError):
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
-    return socket.gethostname()
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _suggest(trial: "Trial", name: str, distribution: "BaseDistribution") -> None:

@@ -11,7 +11,8 @@ import yaml
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
-from s2s_lightning.sweeping.space import GRID_KINDS, Parameter, parameters
+from s2s_lightning.sweeping.space import GRID_KINDS, Parameter
+from s2s_lightning.sweeping.space_file import parameters
 
 METHODS = ("grid", "random", "bayes")
 FOR_WANDB = ("apiVersion", "kind", "controller", "description", "entity", "project", "name", "job", "image_uri")

@@ -11,7 +11,8 @@ import torch
 from torch.distributions import Distribution, LogNormal, Normal, Uniform
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.sweeping.space import QUANTILES, Parameter, parameters
+from s2s_lightning.sweeping.space import QUANTILES, Parameter
+from s2s_lightning.sweeping.space_file import parameters
 
 U = [0.001, 0.2, 0.5, 0.77, 0.999]
 

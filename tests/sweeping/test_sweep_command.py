@@ -13,6 +13,7 @@ from s2s_lightning.sweeping.storage import open_storage
 from s2s_lightning.sweeping.study import Study
 from s2s_lightning.sweeping.sweep import read
 from tests.cli.conftest import command, done
+from tests.cli.test_start import LIGHT, imported_by
 from tests.sweeping.conftest import Write, driver, table
 
 SETTINGS = [(a, c) for a in ("1", "2", "3") for c in ("x", "null")]
@@ -58,6 +59,7 @@ def test_a_trial_that_fails_is_told_with_its_last_words_and_the_others_go_on(swe
     ("script", "cause"),
     [
         ("echo bad news; exit 3", "bad news"),
+        ("echo ValueError: x; echo; echo wandb: see the logs; exit 1", "ValueError: x"),
         ("true", "it ended without a report of val/loss"),
         ("report NaN", "val/loss was never finite"),
         ("kill -9 $$", "SIGKILL; it said nothing"),
@@ -180,6 +182,10 @@ def test_a_changed_file_is_refused_by_name(sweep_file: Write) -> None:
     result = command("sweep", sweep_file(metric={"name": "val/bleu", "goal": "minimize"}))
     assert result.code == 2
     assert 'metric.name was "val/loss" and is "val/bleu"' in result.err
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert not imported_by("sweep", "--help") & {*LIGHT, "optuna", "matplotlib", "yaml"}
 
 
 SBATCH = """#!/bin/sh
