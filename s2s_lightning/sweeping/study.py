@@ -134,6 +134,7 @@ class Study:
         self.optuna.sampler = RandomSampler()  # draws nothing before the index is known
         trial = self.optuna.ask()
         trial.set_user_attr("owner", owner())
+        self.beat(trial)
         before = [other for other in self.trials() if other.number < trial.number]
         index = len(fresh(before))
         if self.sweep.grid_size is not None and index >= self.sweep.grid_size:
@@ -154,7 +155,7 @@ class Study:
                 state=_state("RUNNING"),
                 params=old.params,
                 distributions=old.distributions,
-                user_attrs={SUCCESSOR_OF: old.number, "token": token, "owner": owner()},
+                user_attrs={SUCCESSOR_OF: old.number, "token": token, "owner": owner(), "alive": time.time()},
             )
         )
         trials = self.trials()
