@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from s2s_lightning.commands.sweep import arguments
-from s2s_lightning.sweeping.sweep import from_settings
+from s2s_lightning.sweeping.sweep_file import from_settings
 from tests.documents import blocks, commands
 
 DOCUMENT = "docs/sweep_command.md"

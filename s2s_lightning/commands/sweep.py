@@ -53,7 +53,7 @@ def run(command: str, args: Sequence[str]) -> None:
 
     from s2s_lightning.sweeping.storage import default_url, open_storage
     from s2s_lightning.sweeping.study import Study
-    from s2s_lightning.sweeping.sweep import read
+    from s2s_lightning.sweeping.sweep_file import read
 
     sweep = read(Path(options.file))
     limit = trials_in_all(options.count, sweep)

@@ -24,6 +24,9 @@ VARIABLE = "S2S_LIGHTNING_TRIAL"
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PR_SET_PDEATHSIG = 1
+LONGEST = 300
+"""Characters of an error that are kept."""
+
 ERROR = re.compile(r"error: |[\w.]*(Error|Exception)\b")
 """Our own last line, or that of a traceback."""
 
@@ -106,7 +109,7 @@ class Process:
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
         spoken = [line for line in reversed(lines) if line]
         errors = (line for line in spoken if ERROR.match(line))  # loggers may have their say after it
-        return next(errors, spoken[0] if spoken else "it said nothing")
+        return next(errors, spoken[0] if spoken else "it said nothing")[:LONGEST]
 
 
 def environment(slot: int, parallel: int) -> dict[str, str]:

@@ -110,7 +110,7 @@ class Parameter:
         """What Optuna draws from; categories are the JSON texts of the values, which tell 1, 1.0 and true apart."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        if self.choices is not None and (grid or self.kind == "categorical"):
+        if (grid or self.kind == "categorical") and self.choices is not None:
             return CategoricalDistribution([json.dumps(choice) for choice in self.choices])
         if self.kind == "int_uniform":
             return IntDistribution(self.settings["min"], self.settings["max"])

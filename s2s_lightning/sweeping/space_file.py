@@ -9,6 +9,9 @@ from s2s_lightning.sweeping.space import KINDS, Parameter, Settings
 
 KEYS = ("distribution", *dict.fromkeys(key for kind in KINDS.values() for key in (*kind.needs, *kind.defaults)))
 
+LARGEST_EXPONENT = 700
+"""e to the power of more is no floating-point number."""
+
 
 def parameters(said: Any, where: str = "parameters", path: tuple[str, ...] = ()) -> list[Parameter]:
     """Those of a sweep file, nested ones in their place.
@@ -85,6 +88,8 @@ def _check_bounds(name: str, settings: Settings, where: str) -> None:
         raise UserError(f"{where}: min={low} is above max={high}")
     if name == "int_uniform" and not (_is_integer(low) and _is_integer(high)):
         raise UserError(f"{where}: int_uniform needs integers as min and max, and has {low} and {high}")
+    if KINDS[name].exponents and max(-low, high) > LARGEST_EXPONENT:
+        raise UserError(f"{where}: min={low} and max={high} are exponents of e in {name}; {name}_values takes values")
     if name.endswith("_values") and low <= 0:
         raise UserError(f"{where}.min={low}: {name} needs it above 0")
 

@@ -136,6 +136,7 @@ def test_nested_parameters_keep_their_path() -> None:
         ({"min": 2.0, "max": 1}, "min=2.0 is above max=1"),
         ({"min": 0, "max": 1, "distribution": "log_uniform_values"}, "min=0: log_uniform_values needs it above 0"),
         ({"distribution": "log_uniform"}, "log_uniform needs min"),
+        ({"distribution": "log_uniform", "min": 0, "max": 1000}, "exponents of e in log_uniform; log_uniform_values"),
         ({"distribution": "log_unifrom", "min": 0, "max": 1}, "did you mean log_uniform?"),
         ({"distribution": "normal", "min": 0}, "parameters.p.min: normal takes only mu, sigma"),
         ({"distribution": "normal", "sigma": -1}, "sigma=-1: it must be 0 or more"),

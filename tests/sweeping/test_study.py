@@ -9,7 +9,7 @@ import pytest
 from s2s_lightning.errors import UserError
 from s2s_lightning.sweeping.storage import open_storage
 from s2s_lightning.sweeping.study import Study
-from s2s_lightning.sweeping.sweep import from_settings
+from s2s_lightning.sweeping.sweep_file import from_settings
 from s2s_lightning.sweeping.trials import _machine, _runs
 
 SETTINGS: dict[str, Any] = {

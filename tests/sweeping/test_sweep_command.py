@@ -11,7 +11,7 @@ import pytest
 
 from s2s_lightning.sweeping.storage import open_storage
 from s2s_lightning.sweeping.study import Study
-from s2s_lightning.sweeping.sweep import read
+from s2s_lightning.sweeping.sweep_file import read
 from tests.cli.conftest import command, done
 from tests.cli.test_start import LIGHT, imported_by
 from tests.sweeping.conftest import Write, driver, table

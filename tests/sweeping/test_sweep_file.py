@@ -10,7 +10,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.sweeping.command import command_line, nested
-from s2s_lightning.sweeping.sweep import Stopping, differences, from_settings
+from s2s_lightning.sweeping.sweep import Stopping, differences
+from s2s_lightning.sweeping.sweep_file import from_settings
 
 PARAMETERS = {"a": {"values": [1, 2, 3]}, "b": {"parameters": {"c": {"values": ["x", None]}}}, "d": {"value": True}}
 METRIC = {"name": "val/loss"}
@@ -83,9 +84,8 @@ def test_a_mistake_is_told_with_its_rule(changes: dict[str, Any], complaint: str
 
 
 def test_an_unknown_macro_is_refused_with_the_right_one() -> None:
-    sweep = from_settings("s", {**SETTINGS, "command": ["${args_jsonfile}"]})
     with pytest.raises(UserError, match=re.escape("did you mean ${args_json_file}?")):
-        command_line(sweep, {}, Path("file.json"))
+        from_settings("s", {**SETTINGS, "command": ["${args_jsonfile}"]})
 
 
 def test_differences_are_named() -> None:
