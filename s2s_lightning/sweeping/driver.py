@@ -120,8 +120,9 @@ class Driver:
         folder = self._folder(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         sweep, arguments = self.study.sweep, nested(self.study.values(trial))
-        (folder / "arguments.json").write_text(json.dumps(arguments, indent=2) + "\n")
-        words = command_line(sweep, arguments, folder / "arguments.json")
+        file = folder / f"{sweep.name}.json"  # a training whose only configuration it is takes its run's name from it
+        file.write_text(json.dumps(arguments, indent=2) + "\n")
+        words = command_line(sweep, arguments, file)
         trial.set_user_attr("command", words)
         said: dict[str, Any] = {"number": trial.number, "metric": sweep.metric.name, "may_stop": bool(sweep.stopping)}
         self.screen.begins(trial.number, self.study.values(trial))
