@@ -24,6 +24,7 @@ COMMANDS = {
     "average": ("s2s_lightning.commands.average", "one checkpoint of several, whose weights are their mean"),
     "compare": ("s2s_lightning.commands.compare", "score outputs beside each other, with intervals and p-values"),
     "export": ("s2s_lightning.commands.export", "a checkpoint for other programs: safetensors or CTranslate2"),
+    "sweep": ("s2s_lightning.commands.sweep", "search settings on this machine or a cluster by a W&B sweep file"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
 

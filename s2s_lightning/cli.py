@@ -23,6 +23,7 @@ from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.sweep_trial import SweepTrial, failure_reported, in_sweep
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
@@ -229,7 +230,7 @@ class CLI(LightningCLI):
         if in_sweep():
             kept.append(SweepTrial())
         plain = self._plain()
-        return [*kept, ValidateAtEnd(), Configuration(plain), Record(plain)]
+        return [*kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
 
     # Running
 

@@ -1,0 +1,235 @@
+"""Runs the trials of a study: as many at once as asked for, each to a good end."""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from optuna.exceptions import UpdateFinishedTrialError
+
+from s2s_lightning.errors import UserError
+from s2s_lightning.sweeping.command import command_line, nested
+from s2s_lightning.sweeping.process import Process, environment
+from s2s_lightning.sweeping.screen import Screen
+from s2s_lightning.sweeping.study import Study
+from s2s_lightning.sweeping.trials import BEAT
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+LOOK = 0.05
+"""Seconds between two looks at the running trials."""
+
+CLAIM = 10.0
+"""Seconds between two questions to the storage for work, when nothing here has changed."""
+
+GRACE = 120.0
+"""Seconds that interrupted trials have to end well."""
+
+FAILURES = 3
+"""Trials that may fail in a row; more say that it is not the trial's settings that are wrong."""
+
+
+@dataclass
+class Running:
+    """A trial that runs here.
+
+    Attributes:
+        values: the metric at each validation.
+        stopped: whether it was told to stop early.
+        alive: when it last gave a sign of life.
+    """
+
+    trial: "Trial"
+    process: Process
+    values: list[float] = field(default_factory=list)
+    stopped: bool = False
+    alive: float = field(default_factory=time.monotonic)
+
+
+class Driver:
+    """The process that runs trials.
+
+    Args:
+        study: which it shares with others.
+        folder: of the sweep.
+        parallel: trials at once.
+        at_most: trials that it starts; None for all there are.
+        screen: what people see.
+    """
+
+    def __init__(self, study: Study, folder: Path, parallel: int, at_most: int | None, screen: Screen) -> None:
+        self.study = study
+        self.folder = folder
+        self.parallel = parallel
+        self.left = math.inf if at_most is None else at_most
+        self.screen = screen
+        self.running: dict[int, Running] = {}
+        self._failures = 0
+
+    def run(self) -> None:
+        """Until there is nothing more to do.
+
+        Raises:
+            UserError: trial after trial fails.
+            KeyboardInterrupt: by Ctrl-C or SIGTERM, once the running trials have ended and are marked to run again.
+        """
+        with _interruptible():
+            try:
+                self._loop()
+            except (KeyboardInterrupt, UserError):
+                self._interrupt()
+                raise
+
+    def _loop(self) -> None:
+        next_claim = 0.0
+        while True:
+            if time.monotonic() >= next_claim:
+                self._fill()
+                next_claim = time.monotonic() + CLAIM
+                self.screen.progress(self.study)
+            if not self.running:
+                return
+            for slot, running in list(self.running.items()):
+                if self._has_ended(running):
+                    del self.running[slot]
+                    self._check_failures()
+                    next_claim = 0.0
+            time.sleep(LOOK)
+
+    def _fill(self) -> None:
+        """Start trials in what is free."""
+        lost = self.study.give_up_lost_ones(running.trial.number for running in self.running.values())
+        for number in lost:
+            self.screen.say(f"trial {number}  lost with its process; it runs again")
+        for slot in range(self.parallel):
+            if slot not in self.running and self.left > 0:
+                trial = self.study.claim()
+                if trial is None:
+                    return
+                self.left -= 1
+                self.running[slot] = self._start(trial, slot)
+
+    def _start(self, trial: "Trial", slot: int) -> Running:
+        folder = self._folder(trial.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep, arguments = self.study.sweep, nested(self.study.values(trial))
+        file = folder / f"{sweep.name}.json"  # a training whose only configuration it is takes its run's name from it
+        file.write_text(json.dumps(arguments, indent=2) + "\n")
+        words = command_line(sweep, arguments, file)
+        trial.set_user_attr("command", words)
+        said: dict[str, Any] = {"number": trial.number, "metric": sweep.metric.name, "may_stop": bool(sweep.stopping)}
+        self.screen.begins(trial.number, self.study.values(trial))
+        try:
+            return Running(trial, Process(folder, words, said, environment(slot, self.parallel)))
+        except OSError as error:
+            self.study.fail(trial, f"{words[0]}: {error.strerror}")
+            raise UserError(f"command: {words[0]} cannot be started: {error.strerror}") from error
+
+    def _folder(self, number: int) -> Path:
+        return self.folder / "trials" / f"{number:04}"
+
+    def _has_ended(self, running: Running) -> bool:
+        """Listen to a trial, and see it to its end."""
+        code = running.process.code  # before its reports: what ends has said all
+        try:
+            self._listen(running)
+        except UpdateFinishedTrialError:
+            running.process.signal(signal.SIGKILL)
+            self.screen.say(f"trial {running.trial.number}  was given up by another process, which took it for lost")
+            return True
+        if code is None:
+            return False
+        self._end(running, code)
+        return True
+
+    def _listen(self, running: Running) -> None:
+        trial = running.trial
+        if time.monotonic() - running.alive > BEAT:
+            running.alive = time.monotonic()
+            self.study.beat(trial)
+        for value, run in running.process.new_reports():
+            running.values.append(value)
+            trial.report(value, len(running.values))
+            if run and len(running.values) == 1:
+                trial.set_user_attr("run", run)
+            if self.study.sweep.stopping:
+                running.stopped = running.stopped or trial.should_prune()
+                running.process.answer(len(running.values), running.stopped)
+
+    def _end(self, running: Running, code: int) -> None:
+        metric, process = self.study.sweep.metric, running.process
+        if code == 0 and metric.best(running.values) is not None:
+            self._failures = 0
+            self.study.complete(running.trial, running.values, running.stopped)
+        else:
+            self._failures += 1
+            self.study.fail(running.trial, _cause(running, code, metric.name))
+        self.screen.ended(self.study, running.trial.number, process.folder)
+
+    def _check_failures(self) -> None:
+        if self._failures >= FAILURES:
+            failed = [trial for trial in self.study.real() if "cause" in trial.user_attrs]
+            cause, log = failed[-1].user_attrs["cause"], self._folder(failed[-1].number) / "output.log"
+            raise UserError(f"{self._failures} trials in a row have failed, the last with: {cause} ({log})")
+
+    def _interrupt(self) -> None:
+        """Let the running trials save what they have, and mark them to run again."""
+        if self.running:
+            self.screen.say(f"stopping {len(self.running)} trials; Ctrl-C again kills them")
+        try:
+            self._signal(signal.SIGINT)
+            end = time.monotonic() + GRACE
+            while time.monotonic() < end and any(r.process.code is None for r in self.running.values()):
+                self._listen_to_all()
+                time.sleep(LOOK)
+        except KeyboardInterrupt:
+            pass
+        self._signal(signal.SIGKILL)
+        self._listen_to_all()
+        for running in self.running.values():
+            if running.process.code == 0 and running.values:
+                self._end(running, 0)
+            else:
+                self.study.give_back(running.trial)
+                self.screen.say(f"trial {running.trial.number}  interrupted; it runs again when the sweep goes on")
+        self.running = {}
+
+    def _listen_to_all(self) -> None:
+        for running in self.running.values():
+            with suppress(UserError, UpdateFinishedTrialError):
+                self._listen(running)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for running in self.running.values():
+            running.process.signal(number)
+
+
+def _cause(running: Running, code: int, metric: str) -> str:
+    """Why a trial counts as failed."""
+    if code < 0:
+        return f"{signal.Signals(-code).name}; {running.process.last_words()}"
+    if code:
+        return running.process.last_words()
+    return f"{metric} was never finite" if running.values else f"it ended without a report of {metric}"
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM, by which clusters end a job, is as good as Ctrl-C; and Ctrl-C works behind a shell's ``&``."""
+    previous = {number: signal.signal(number, _raise) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

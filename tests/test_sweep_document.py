@@ -1,0 +1,24 @@
+"""docs/sweep_command.md: its commands are understood, and its example is a sweep."""
+
+import shlex
+
+import pytest
+import yaml
+
+from s2s_lightning.commands.sweep import arguments
+from s2s_lightning.sweeping.sweep_file import from_settings
+from tests.documents import blocks, commands
+
+DOCUMENT = "docs/sweep_command.md"
+
+
+@pytest.mark.parametrize("command", commands(DOCUMENT))
+def test_a_command_of_the_document_is_understood(command: str) -> None:
+    words = shlex.split(command)
+    assert words[:4] == ["python", "-m", "s2s_lightning", "sweep"]
+    assert arguments().parse(words[4:]).file.endswith(".yaml")
+
+
+def test_the_example_is_a_sweep() -> None:
+    (example,) = blocks(DOCUMENT, "yaml")
+    assert from_settings("copy", yaml.safe_load(example)).run_cap
