@@ -6,6 +6,7 @@ from s2s_lightning.callbacks.attention import Attention
 from s2s_lightning.callbacks.ema import EMA
 from s2s_lightning.callbacks.evaluation import Evaluation
 from s2s_lightning.callbacks.freezing import Freeze
+from s2s_lightning.callbacks.gradient_flow import GradientFlow
 from s2s_lightning.callbacks.next_steps import NextSteps
 from s2s_lightning.callbacks.predictions import Predictions
 from s2s_lightning.callbacks.pretrained import PretrainedEmbeddings
@@ -14,6 +15,7 @@ from s2s_lightning.callbacks.samples import Samples
 from s2s_lightning.callbacks.summary import Summary
 from s2s_lightning.callbacks.throughput import Throughput
 from s2s_lightning.callbacks.token_dropout import DropTokens
+from s2s_lightning.callbacks.update_ratio import UpdateRatio
 
 __all__ = [
     "DEFAULT_CALLBACKS",
@@ -22,6 +24,7 @@ __all__ = [
     "DropTokens",
     "Evaluation",
     "Freeze",
+    "GradientFlow",
     "NextSteps",
     "Predictions",
     "PretrainedEmbeddings",
@@ -29,6 +32,7 @@ __all__ = [
     "Samples",
     "Summary",
     "Throughput",
+    "UpdateRatio",
 ]
 
 DEFAULT_CALLBACKS: dict[str, type[Callback]] = {
