@@ -8,6 +8,7 @@ from s2s_lightning.callbacks.evaluation import Evaluation
 from s2s_lightning.callbacks.freezing import Freeze
 from s2s_lightning.callbacks.gradient_flow import GradientFlow
 from s2s_lightning.callbacks.next_steps import NextSteps
+from s2s_lightning.callbacks.non_finite import NonFinite
 from s2s_lightning.callbacks.predictions import Predictions
 from s2s_lightning.callbacks.pretrained import PretrainedEmbeddings
 from s2s_lightning.callbacks.progress import Progress
@@ -26,6 +27,7 @@ __all__ = [
     "Freeze",
     "GradientFlow",
     "NextSteps",
+    "NonFinite",
     "Predictions",
     "PretrainedEmbeddings",
     "Progress",
@@ -40,6 +42,7 @@ DEFAULT_CALLBACKS: dict[str, type[Callback]] = {
     "summary": Summary,
     "evaluation": Evaluation,  # before all that read its metrics
     "throughput": Throughput,
+    "non_finite": NonFinite,
     "samples": Samples,
     "attention": Attention,
     "predictions": Predictions,

@@ -30,11 +30,12 @@ class UpdateRatio(Callback):
 
     ``update_ratio/embeddings``, ``/encoder``, ``/decoder`` and ``/readout``: the Euclidean norms of what the optimizer
     step changed and of what was there before, over the matrices of a part that are trained. Vectors are left out:
-    biases begin at 0. A matrix that parts share counts in the first of them. About 1e-3 is a rough rule for a good learning rate; much more is too high, much less too low
-    (Stanford's CS231n, "Ratio of weights:updates", https://cs231n.github.io/neural-networks-3/). Clipping, momentum and
-    weight decay are in it, as it is the change itself; a skipped step has 0. ``update_ratio.png`` is drawn anew at
-    each validation and at the end, ``update_ratio.csv`` has the numbers. It costs a copy of the weights and its norms
-    at these steps, and nothing at others. Sharded models have none.
+    biases begin at 0. A matrix that parts share counts in the first of them. About 1e-3 is a rough rule for a good
+    learning rate; much more is too high, much less too low (Stanford's CS231n, "Ratio of weights:updates",
+    https://cs231n.github.io/neural-networks-3/). Clipping, momentum and weight decay are in it, as it is the change
+    itself; a skipped step has 0. ``update_ratio.png`` is drawn anew at each validation and at the end,
+    ``update_ratio.csv`` has the numbers. It costs a copy of the weights and some norms at these steps, and nothing at
+    others. Sharded models have none.
     """
 
     def __init__(self) -> None:
