@@ -37,43 +37,40 @@ def locate(model: nn.Module, loss: Callable[[Batch], Tensor], batch: Batch) -> F
         return Finding(f"the weight {_some(weights)} is not finite before the step", [])
     with _hooks(model, len(batch.rows)) as (outputs, gradients), torch.enable_grad():
         value = loss(batch)
-        if found := outputs.first():
-            return found
+        if outputs.found:
+            return outputs.found[0]
         if not value.isfinite():
-            return Finding("the loss is not finite, although the output of every module is", _alone(loss, batch))
+            rows = _alone(loss, batch)
+            return next(iter(outputs.masks), Finding("the loss is not finite, although each module's output is", rows))
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         found_gradients = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
-    if found := gradients.first():
-        return found
+    if gradients.found or gradients.masks:
+        return [*gradients.found, *gradients.masks][0]
     named = zip(trained, found_gradients, strict=True)
     bad = [name for name, gradient in named if gradient is not None and not gradient.isfinite().all()]
     return Finding(f"the gradient of the weight {_some(bad)} is not finite", []) if bad else None
 
 
 class _Seen:
-    """Tensors in the order of their computation, as far as they are not finite.
+    """Tensors in the order of their computation, as far as they are not finite; with minus infinities alone, ``masks``.
 
-    Minus infinity may be a mask, so it counts only where there is nothing else.
+    These may be as they should, so they count only where a loss is not finite and there is nothing else.
     """
 
     def __init__(self, what: str, batch_size: int) -> None:
         self.what = what
         self.batch_size = batch_size
         self.found: list[Finding] = []
-        self.masked: list[Finding] = []
-
-    def first(self) -> Finding | None:
-        return next(iter([*self.found, *self.masked]), None)
+        self.masks: list[Finding] = []
 
     def look(self, name: str, x: Tensor) -> None:
         """Once something was found, nothing that follows is of interest."""
         if self.found or (finite := x.isfinite()).all():
             return
-        rows = []
-        if x.ndim and len(x) == self.batch_size:
-            rows = (~finite).flatten(1).any(1).nonzero().flatten().tolist() if x.ndim > 1 else []
+        by_row = x.ndim > 1 and len(x) == self.batch_size
+        rows = (~finite).flatten(1).any(1).nonzero().flatten().tolist() if by_row else []
         found = Finding(self.what.format(name), rows)
-        (self.masked if (x[~finite] == -torch.inf).all() else self.found).append(found)
+        (self.masks if (x[~finite] == -torch.inf).all() else self.found).append(found)
 
 
 @contextmanager

@@ -182,9 +182,9 @@ def test_a_mixer_read_stepwise_gives_the_states_of_one_call() -> None:
 
 
 def test_nobody_is_watched_afterwards_and_gradients_stay_what_they_were() -> None:
-    model = network("lstm backward")
+    model, batch = network("lstm backward"), sentence()
     with torch.inference_mode():  # as in validation
-        encoder_norms(model, sentence())
-        decoder_norms(model, sentence())
+        encoder_norms(model, batch)
+        decoder_norms(model, batch)
     assert not flow.is_watched()
     assert all(p.grad is None for p in model.parameters())
