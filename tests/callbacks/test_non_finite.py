@@ -1,11 +1,14 @@
 """Losses and gradients that are not finite, planted where they are to be found."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import Tensor, nn
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
@@ -159,6 +162,44 @@ def test_a_healthy_run_is_the_same_with_it(tmp_path: Path) -> None:
     for one, other in zip(module.parameters(), reference.parameters(), strict=True):
         assert torch.equal(one, other)
     assert not list(tmp_path.glob("non_finite*"))
+
+
+class OnOneRank(Data):
+    """The letter comes to rank 1 alone."""
+
+    def train_dataloader(self) -> Any:
+        self.train = self.train if self.trainer.global_rank else [self.train[0]] * 3
+        return super().train_dataloader()
+
+
+class Exceptions(Callback):
+    """Writes what ends a rank, or the weights with which it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        (self.folder / f"exception_{trainer.global_rank}").write_text(str(exception))
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        torch.save(pl_module.model.decoder.mix.weight, self.folder / f"weights_{trainer.global_rank}")
+
+
+@pytest.mark.parametrize("action", ["stop", "skip"])
+def test_all_ranks_do_alike(tmp_path: Path, action: Any) -> None:
+    callbacks = [NonFinite(action), Exceptions(tmp_path)]
+    options = {"strategy": "ddp_fork", "devices": 2, "use_distributed_sampler": False, "limit_val_batches": 0}
+    trainer = toy_trainer(tmp_path, callbacks=callbacks, **options)
+    with contextlib.suppress(ProcessRaisedException, ProcessExitedException):
+        trainer.fit(Poisoned(), datamodule=OnOneRank(batches()))
+    read = (lambda path: path.read_text()) if action == "stop" else torch.load
+    found = [read(tmp_path / f"{'exception' if action == 'stop' else 'weights'}_{rank}") for rank in (0, 1)]
+    if action == "skip":
+        assert torch.equal(*found)
+        assert found[0].isfinite().all()
+    else:
+        assert found[0] == found[1]
+        assert "the output of encoder.poison is not finite; batch 1 of rank 1, training pairs 3: g h" in found[0]
 
 
 def test_a_loss_that_is_not_finite_of_finite_outputs_is_traced_to_its_sentence() -> None:
