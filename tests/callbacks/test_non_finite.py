@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
 from torch import Tensor, nn
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing import ProcessRaisedException
 
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
@@ -172,34 +171,33 @@ class OnOneRank(Data):
         return super().train_dataloader()
 
 
-class Exceptions(Callback):
-    """Writes what ends a rank, or the weights with which it ends."""
+class OnRanks(NonFinite):
+    """Writes what each rank is about to say, and the weights with which it ends."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        (self.folder / f"exception_{trainer.global_rank}").write_text(str(exception))
+    def _message(self, trainer: Any, pl_module: Any, window: Any) -> str:
+        message = super()._message(trainer, pl_module, window)
+        (Path(trainer.default_root_dir) / f"message_{trainer.global_rank}").write_text(message)
+        trainer.strategy.barrier()  # or the first process to end would end the other
+        return message
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        torch.save(pl_module.model.decoder.mix.weight, self.folder / f"weights_{trainer.global_rank}")
+        weights = pl_module.model.decoder.mix.weight
+        torch.save(weights, Path(trainer.default_root_dir) / f"weights_{trainer.global_rank}")
 
 
 @pytest.mark.parametrize("action", ["stop", "skip"])
 def test_all_ranks_do_alike(tmp_path: Path, action: Any) -> None:
-    callbacks = [NonFinite(action), Exceptions(tmp_path)]
     options = {"strategy": "ddp_fork", "devices": 2, "use_distributed_sampler": False, "limit_val_batches": 0}
-    trainer = toy_trainer(tmp_path, callbacks=callbacks, **options)
-    with contextlib.suppress(ProcessRaisedException, ProcessExitedException):
+    trainer = toy_trainer(tmp_path, callbacks=[OnRanks(action)], **options)
+    with pytest.raises(ProcessRaisedException) if action == "stop" else contextlib.nullcontext():
         trainer.fit(Poisoned(), datamodule=OnOneRank(batches()))
-    read = (lambda path: path.read_text()) if action == "stop" else torch.load
-    found = [read(tmp_path / f"{'exception' if action == 'stop' else 'weights'}_{rank}") for rank in (0, 1)]
+    said, told = ((tmp_path / f"message_{rank}").read_text() for rank in (0, 1))
+    assert said == told
+    assert "the output of encoder.poison is not finite; batch 1 of rank 1, training pairs 3: g h" in said
     if action == "skip":
-        assert torch.equal(*found)
-        assert found[0].isfinite().all()
-    else:
-        assert found[0] == found[1]
-        assert "the output of encoder.poison is not finite; batch 1 of rank 1, training pairs 3: g h" in found[0]
+        one, other = (torch.load(tmp_path / f"weights_{rank}") for rank in (0, 1))
+        assert torch.equal(one, other)
+        assert one.isfinite().all()
 
 
 def test_a_loss_that_is_not_finite_of_finite_outputs_is_traced_to_its_sentence() -> None:
