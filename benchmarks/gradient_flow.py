@@ -21,6 +21,7 @@ from s2s_lightning.callbacks.curves import Chart, Line, save
 from s2s_lightning.callbacks.gradient_flow import Norm, means, slope
 from s2s_lightning.families import LSTM, RNN
 from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.objectives import LabelSmoothedCrossEntropy
 from s2s_lightning.through_time import encoder_norms
 
 SYMBOLS = 8
@@ -70,6 +71,7 @@ def learn(module: Seq2SeqModule, length: int, steps: list[int]) -> tuple[list[li
     """Norms and training losses per token (nats) at these numbers of steps."""
     generator = torch.Generator().manual_seed(SEED)
     held_out = [draw_batch(1, length, generator) for _ in range(HELD_OUT)]
+    module.objective = LabelSmoothedCrossEntropy(label_smoothing=0.0)
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
     found, losses = [], []
     for step in range(steps[-1] + 1):

@@ -72,13 +72,13 @@ class NonFinite(Callback):
         self.every = every
         self.max_skipped = max_skipped
         self._period = 0
-        self._in_a_row = self._overflows = 0
+        self._in_a_row = self._skipped = self._overflows = self._looked = 0
         self._window: list[Taken] = []
         self._bad: Tensor | None = None
         self._kept = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._window, self._bad = [], None
+        self._window, self._bad, self._looked = [], None, trainer.global_step
         every_step = self.action == "skip" or pl_module.device.type == "cpu"
         log_every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         self._period = 0 if self.action == "off" else self.every or (1 if every_step else max(1, log_every))
@@ -96,20 +96,22 @@ class NonFinite(Callback):
         if not self._is_due(trainer):
             return
         window, self._window = self._window, []
-        if self._look(trainer, pl_module, self._gradients_are_bad(trainer, pl_module)):
+        if self._look(trainer, pl_module, self._gradients_are_bad(pl_module)):
             self._handle(trainer, pl_module, window)
         else:
             self._in_a_row = 0
+        self._looked = trainer.global_step + 1
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Before what follows a validation: a checkpoint.
         if self._period > 1 and self._look(trainer, pl_module, None):
             self._handle(trainer, pl_module, [])
+        self._looked = trainer.global_step
 
     def _is_due(self, trainer: Trainer) -> bool:
         return self._period > 0 and (trainer.global_step + 1) % self._period == 0
 
-    def _gradients_are_bad(self, trainer: Trainer, pl_module: LightningModule) -> Tensor | None:
+    def _gradients_are_bad(self, pl_module: LightningModule) -> Tensor | None:
         """Of all ranks alike, as they share their gradients."""
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         return ~torch.nn.utils.get_total_norm(gradients).isfinite() if gradients else None
@@ -128,7 +130,8 @@ class NonFinite(Callback):
         message = self._message(trainer, pl_module, window)
         self._in_a_row += 1
         if self.action == "skip" and self._in_a_row <= self.max_skipped:
-            pl_module.print(f"{message}; step skipped ({self._in_a_row} in a row)")
+            self._skipped += 1
+            pl_module.print(f"{message}; step skipped ({self._in_a_row} in a row, {self._skipped} in all)")
             for parameter in pl_module.parameters():
                 parameter.grad = None  # which optimizers, clipping and a scaler leave alone
             return
@@ -145,10 +148,16 @@ class NonFinite(Callback):
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size
             torch.distributed.all_gather_object(ranks, found)
-        first = next(filter(None, ranks), "computed once more, it is all finite")
-        step = trainer.global_step + 1
-        when = f"at step {step}" if window else f"in the {self._period} steps or fewer before step {step}"
-        return f"loss or gradient not finite {when} (epoch {trainer.current_epoch}): {first}"
+        what = next(filter(None, ranks), "computed once more, all is finite" if window else "seen before a validation")
+        if self._period > 1:
+            what += "; to find the step, go on from last.ckpt with --non_finite.every 1"
+        return f"loss or gradient not finite {self._when(trainer, window)} (epoch {trainer.current_epoch}): {what}"
+
+    def _when(self, trainer: Trainer, window: Sequence[Taken]) -> str:
+        """The steps since the last look."""
+        last = trainer.global_step + bool(window)  # a validation looks after a step, otherwise it is before one
+        first = self._looked + 1
+        return f"at step {last}" if first == last else f"in one of the steps {first} to {last}"
 
     def _find(self, trainer: Trainer, pl_module: LightningModule, window: Sequence[Taken]) -> str | None:
         """Computes the micro-batches of this rank once more, and keeps the first that goes wrong."""

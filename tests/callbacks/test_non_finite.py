@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.multiprocessing import ProcessRaisedException
 
@@ -137,8 +138,16 @@ def test_raise_has_a_traceback(tmp_path: Path) -> None:
 def test_seldom_looks_end_the_run_before_the_validation_and_its_checkpoints(tmp_path: Path) -> None:
     module = Poisoned()
     module.on_validation_start = lambda: pytest.fail("validated")  # type: ignore[method-assign]
-    with pytest.raises(UserError, match="in the 100 steps or fewer before step 4"):
+    with pytest.raises(UserError, match=r"in one of the steps 1 to 3 .*every 1"):
         fit(tmp_path, module, NonFinite(every=100))
+
+
+def test_an_overflow_that_a_scaler_answers_is_no_fault(tmp_path: Path) -> None:
+    scaler = torch.amp.GradScaler("cpu")
+    module = Poisoned("gradient")
+    fit(tmp_path, module, NonFinite(), plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    assert scaler.get_scale() == 2.0**15  # halved once
+    assert all(p.isfinite().all() for p in module.parameters())
 
 
 def test_a_kept_batch_is_found_again(tmp_path: Path) -> None:
