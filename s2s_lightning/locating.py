@@ -84,7 +84,7 @@ def _hooks(model: nn.Module, batch_size: int) -> Iterator[tuple[_Seen, _Seen]]:
             if isinstance(x, Tensor) and x.is_floating_point():
                 outputs.look(name, x.detach())
                 if x.requires_grad:
-                    x.register_hook(partial(gradients.look, name))
+                    x.register_hook(partial(gradients.look, name))  # type: ignore[no-untyped-call]
 
     handles = [m.register_forward_hook(partial(seen, name=name or "the network")) for name, m in model.named_modules()]
     try:
@@ -102,7 +102,8 @@ def _alone(loss: Callable[[Batch], Tensor], batch: Batch) -> list[int]:
 
 def one_row(batch: Batch, row: int) -> Batch:
     """A sentence with the padding that it had."""
-    return Batch(*(x if x is None or x.ndim == 0 else x[row : row + 1] for x in batch))
+    rows = {name: x[row : row + 1] for name, x in batch._asdict().items() if x is not None and x.ndim}
+    return batch._replace(**rows)
 
 
 def _some(names: Sequence[str]) -> str:

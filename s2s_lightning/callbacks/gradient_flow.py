@@ -45,7 +45,7 @@ class Norm(NamedTuple):
 
     step: int
     part: str
-    index: int
+    sentence: int
     distance: int
     norm: float
 
@@ -160,7 +160,7 @@ def read(path: Path) -> list[Norm]:
     """All of the run; of a step that was done again, the latter."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [
-            Norm(int(row["step"]), row["part"], int(row["index"]), int(row["distance"]), float(row["norm"]))
+            Norm(int(row["step"]), row["part"], int(row["sentence"]), int(row["distance"]), float(row["norm"]))
             for row in csv.DictReader(file)
         ]
     return list({row[:4]: row for row in rows}.values())

@@ -196,7 +196,7 @@ class NonFinite(Callback):
 def loss_of(pl_module: LightningModule, context: Callable[[], AbstractContextManager[Any]], batch: Batch) -> Tensor:
     """The objective per token, as a training step computes it."""
     with context():
-        total: Tensor = pl_module.objective(pl_module.model, batch).sum  # type: ignore[operator, union-attr]
+        total: Tensor = pl_module.objective(pl_module.model, batch).sum  # type: ignore[operator]
         return total / batch.divisor
 
 

@@ -1,6 +1,7 @@
 """How far a step moves the weights."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,8 @@ HEALTHY = 1e-3
 class Before(NamedTuple):
     """The matrices of a part and what was in them before a step."""
 
-    weights: list[Tensor]
-    copies: list[Tensor]
+    weights: Sequence[Tensor]
+    copies: Sequence[Tensor]
 
 
 class UpdateRatio(Callback):

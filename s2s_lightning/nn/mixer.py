@@ -47,7 +47,7 @@ class Mixer(nn.Module, ABC):
 
     def _read_stepwise(self, x: Tensor, carry: Any, padding: Tensor, trace: flow.Trace) -> Tensor:
         outputs = []
-        for x_t, padding_t in zip(x.split(1, 1), padding.split(1, 1), strict=True):
+        for x_t, padding_t in zip(torch.split(x, 1, 1), torch.split(padding, 1, 1), strict=True):
             y, carry = self(x_t, carry, padding_t)
             carry = trace(carry)
             outputs.append(y)

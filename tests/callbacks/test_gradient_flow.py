@@ -34,7 +34,7 @@ def fit(folder: Path, module: Seq2SeqModule, callback: GradientFlow | None, **op
 def rows(folder: Path) -> list[Norm]:
     with (folder / "gradient_flow.csv").open() as file:
         return [
-            Norm(int(r["step"]), r["part"], int(r["index"]), int(r["distance"]), float(r["norm"]))
+            Norm(int(r["step"]), r["part"], int(r["sentence"]), int(r["distance"]), float(r["norm"]))
             for r in csv.DictReader(file)
         ]
 
@@ -50,7 +50,7 @@ def test_the_file_has_the_norms_of_the_validated_weights(tmp_path: Path) -> None
     for pair in seen:
         batch = as_batch(pair, torch.device("cpu"))
         for part, norms in (("encoder", encoder_norms(model, batch)), ("decoder", decoder_norms(model, batch))):
-            written = [row.norm for row in found if row.part == part and row.index == pair.index]
+            written = [row.norm for row in found if row.part == part and row.sentence == pair.index]
             assert norms is None or torch.allclose(torch.tensor(written, dtype=norms.dtype), norms)
     logged = {name: value for row in logger.rows for name, value in row.items() if name.startswith("gradient_flow/")}
     for part, value in logged.items():
