@@ -9,7 +9,9 @@ from s2s_lightning.callbacks.evaluation import Evaluation
 from s2s_lightning.callbacks.find_batch_size import FindBatchSize
 from s2s_lightning.callbacks.find_learning_rate import FindLearningRate
 from s2s_lightning.callbacks.freezing import Freeze
+from s2s_lightning.callbacks.gradient_flow import GradientFlow
 from s2s_lightning.callbacks.next_steps import NextSteps
+from s2s_lightning.callbacks.non_finite import NonFinite
 from s2s_lightning.callbacks.predictions import Predictions
 from s2s_lightning.callbacks.pretrained import PretrainedEmbeddings
 from s2s_lightning.callbacks.profile import Profile
@@ -18,6 +20,7 @@ from s2s_lightning.callbacks.samples import Samples
 from s2s_lightning.callbacks.summary import Summary
 from s2s_lightning.callbacks.throughput import Throughput
 from s2s_lightning.callbacks.token_dropout import DropTokens
+from s2s_lightning.callbacks.update_ratio import UpdateRatio
 
 __all__ = [
     "DEFAULT_CALLBACKS",
@@ -29,7 +32,9 @@ __all__ = [
     "FindBatchSize",
     "FindLearningRate",
     "Freeze",
+    "GradientFlow",
     "NextSteps",
+    "NonFinite",
     "Predictions",
     "PretrainedEmbeddings",
     "Profile",
@@ -37,6 +42,7 @@ __all__ = [
     "Samples",
     "Summary",
     "Throughput",
+    "UpdateRatio",
 ]
 
 DEFAULT_CALLBACKS: dict[str, type[Callback]] = {
@@ -44,6 +50,7 @@ DEFAULT_CALLBACKS: dict[str, type[Callback]] = {
     "summary": Summary,
     "evaluation": Evaluation,  # before all that read its metrics
     "throughput": Throughput,
+    "non_finite": NonFinite,
     "samples": Samples,
     "attention": Attention,
     "alignment": AlignmentErrorRate,

@@ -20,7 +20,12 @@ class Summary(Callback):
 
 
 def parameters_by_part(model: Seq2Seq) -> dict[str, int]:
-    """A tensor that several parts share belongs to the first of them."""
+    """How many numbers each part has."""
+    return {part: sum(p.numel() for p in parameters) for part, parameters in parts_of(model).items()}
+
+
+def parts_of(model: Seq2Seq) -> dict[str, list[nn.Parameter]]:
+    """The parameters of each part; a tensor that several parts share belongs to the first of them."""
     parts = {
         "embeddings": nn.ModuleList([model.src_embedding, model.tgt_embedding]),
         "encoder": model.encoder,
@@ -28,7 +33,7 @@ def parameters_by_part(model: Seq2Seq) -> dict[str, int]:
         "readout": model.readout,
     }
     owner = {p: name for name, part in reversed(parts.items()) for p in part.parameters()}
-    return {name: sum(p.numel() for p, part in owner.items() if part == name) for name in parts}
+    return {name: [p for p, part in owner.items() if part == name] for name in parts}
 
 
 def table(rows: list[tuple[str, str]]) -> str:

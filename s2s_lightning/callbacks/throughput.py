@@ -68,7 +68,7 @@ class Throughput(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._stepped = True
-        if _is_due(trainer, trainer.global_step + 1):
+        if is_due(trainer, trainer.global_step + 1):
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             self._grad_norm = torch.nn.utils.get_total_norm(gradients)
             self._lr = float(optimizer.param_groups[0]["lr"])
@@ -83,7 +83,7 @@ class Throughput(Callback):
         for name, value in sums.items():
             counted = value.detach().where(counts, 0)
             self._sums[name] = self._sums[name] + counted if name in self._sums else counted
-        if self._stepped and _is_due(trainer, trainer.global_step):
+        if self._stepped and is_due(trainer, trainer.global_step):
             self._log(trainer, pl_module)
         self._stepped = False
 
@@ -121,7 +121,7 @@ def peak_memory(device: torch.device) -> float:
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _is_due(trainer: Trainer, step: int) -> bool:
+def is_due(trainer: Trainer, step: int) -> bool:
     """Whether Lightning hands to its loggers what is logged at the end of this optimizer step, counted from 1."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return every > 0 and step % every == 0

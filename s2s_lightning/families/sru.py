@@ -10,6 +10,7 @@ from s2s_lightning.architecture import Tie, assemble
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
 from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.nn import flow
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence
 from s2s_lightning.nn.scan import single
 
@@ -77,12 +78,14 @@ class SRULayer(ElementwiseRecurrence):
         assert self.v is not None
         if padding is not None:
             forget = forget.masked_fill(padding.unsqueeze(-1), SATURATED)
-        states = [state]
+        trace, states = flow.new_trace(), [state]
         for x_t, f_t in zip(self.turn(candidate).unbind(1), self.turn(forget).unbind(1), strict=True):
-            f_t = torch.addcmul(f_t, self.v[0], states[-1]).sigmoid()
-            states.append(torch.lerp(x_t, states[-1], f_t))
+            f_t = torch.addcmul(f_t, self.v[0], state).sigmoid()
+            state = torch.lerp(x_t, state, f_t)
+            state = state if trace is None else trace(state)
+            states.append(state)
         c = torch.stack(states, 1)
-        return self.turn(c[:, 1:]), states[-1], self.turn(c[:, :-1])
+        return self.turn(c[:, 1:]), state, self.turn(c[:, :-1])
 
 
 class SRU(Seq2SeqModule):

@@ -5,8 +5,10 @@ Shape letters: B batch, T time, D width of the state.
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
+from s2s_lightning.nn import flow
 from s2s_lightning.nn.scan import hold, scan, single, turn
 
 
@@ -31,7 +33,10 @@ class ScanLayer(nn.Module):
         """All states (B, T, D) of h_t = a_t * h_{t-1} + b_t, and the last; padding (B, T) keeps the state."""
         if padding is not None:
             a, b = hold(a, b, padding)
-        h = scan(self.turn(a), self.turn(b), state)
+        a, b = self.turn(a), self.turn(b)
+        if (trace := flow.new_trace()) is not None:  # what is added to b_t is added to h_t
+            b = torch.stack([trace(b_t) for b_t in b.unbind(1)], 1)
+        h = scan(a, b, state)
         return self.turn(h), h[:, -1]
 
     def turn(self, x: Tensor) -> Tensor:

@@ -3,7 +3,10 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from s2s_lightning.nn import flow
 
 
 class Mixer(nn.Module, ABC):
@@ -36,5 +39,16 @@ class Mixer(nn.Module, ABC):
 
     def read(self, x: Tensor, padding: Tensor) -> Tensor:
         """Whole sequences from the start: x (B, T, D), padding (B, T) -> outputs (B, T, D)."""
-        outputs: Tensor = self(x, self.start(len(x), x), padding)[0]
+        carry = self.start(len(x), x)
+        if (trace := flow.new_trace()) is not None:
+            return self._read_stepwise(x, carry, padding, trace)
+        outputs: Tensor = self(x, carry, padding)[0]
         return outputs
+
+    def _read_stepwise(self, x: Tensor, carry: Any, padding: Tensor, trace: flow.Trace) -> Tensor:
+        outputs = []
+        for x_t, padding_t in zip(torch.split(x, 1, 1), torch.split(padding, 1, 1), strict=True):
+            y, carry = self(x_t, carry, padding_t)
+            carry = trace(carry)
+            outputs.append(y)
+        return torch.cat(outputs, 1)

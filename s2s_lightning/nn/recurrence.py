@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from s2s_lightning.errors import check_at_least
+from s2s_lightning.nn import flow
 from s2s_lightning.nn.cells import Step, Vectors, gru_step, lstm_step, reset_before_step, rnn_step
 from s2s_lightning.nn.dropout import Dropout, RecurrentDropout
 
@@ -137,7 +138,7 @@ class Recurrence(nn.Module):
             outputs (B, S, H), 0 at padding, and the last state (B, N, H).
         """
         masks = self.draw_masks(x)
-        if masks is not None or not self.kind.fused:
+        if masks is not None or not self.kind.fused or flow.is_watched():
             return self.read_unrolled(x, padding, masks)
         if x.device.type != "cpu":
             return self.read_packed(x, padding)
@@ -205,13 +206,14 @@ class Recurrence(nn.Module):
         w, u, bias, recurrent_bias = weights
         u = u.t()
         bias = bias + recurrent_bias if self.kind.one_bias else bias
+        trace = flow.new_trace()
         outputs = []
         for products, keep in zip(linear(x, w, bias).unbind(1), ended, strict=True):
             h = vectors[0] if mask is None else vectors[0] * mask
             stepped = self.kind.step(products, h, u, recurrent_bias, vectors)
             if keep is not None:
                 stepped = tuple(torch.where(keep, *pair) for pair in zip(vectors, stepped, strict=True))
-            vectors = stepped
+            vectors = stepped if trace is None else trace(stepped)
             outputs.append(vectors[0])
         return torch.stack(outputs, 1), vectors
 

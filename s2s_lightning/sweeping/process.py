@@ -3,7 +3,7 @@
 ``trial.json`` says what the trial is. The trial appends a line ``{"value": 1.23}`` to ``reports.jsonl`` for each
 validation; where trials are stopped early, it then waits until ``answer`` names as many reports, with "stop" or "go".
 Files, because they reach a trial through torchrun, srun and shells, whatever program it is. The other side of this is
-``callbacks/sweep_trial.py``.
+``callbacks/study_trial.py``.
 """
 
 import ctypes
