@@ -179,7 +179,8 @@ class Trained:
 
     def _alike(self, other: Seq2Seq) -> Seq2Seq:
         """The network of another checkpoint, where the model is and in its numbers; 8-bit integers are the model's."""
-        other = other.to(self.module.device, self.module.dtype)
+        parameter = next(self.module.parameters())
+        other = other.to(parameter.device, parameter.dtype)
         pack(other)
         return other
 

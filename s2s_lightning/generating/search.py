@@ -33,7 +33,7 @@ def parse_search(args: Sequence[str], stored: dict[str, Any] | None = None, n_be
 
 def returning(n_best: int, search: Namespace, key: str = "decoding") -> list[str]:
     """The arguments that make a search return so many outputs: those of an inner one, if it only hands them on."""
-    settings = search.get("init_args", Namespace())
+    settings: Any = search.get("init_args", {})
     if "n_best" in settings or "search" not in settings:
         return [f"--{key}.n_best={n_best}"]
     inner = f"{key}.search"
