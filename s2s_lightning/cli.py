@@ -175,7 +175,11 @@ class CLI(LightningCLI):
     # Instantiation
 
     def instantiate_classes(self) -> None:
-        self.config_init = self.parser.instantiate(self._with_tokenizers())
+        try:
+            self.config_init = self.parser.instantiate(self._with_tokenizers())
+        except ValueError as error:
+            refuse_missing_package(error)
+            raise
         self.datamodule: Seq2SeqData = self.config_init.data
         self.model: Seq2SeqModule = self.config_init.model
         for name in INJECTED:
@@ -294,6 +298,14 @@ def refuse_export(path: str) -> None:
             f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
             f"fit --init_from {path} and generate {path}"
         )
+
+
+def refuse_missing_package(error: BaseException | None) -> None:
+    """That a part, a logger for one, needs a package that is not installed is said in the part's own words."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__ or error.__context__
+    if error is not None:
+        raise UserError(str(error)) from error
 
 
 def refuse_vocabulary_sizes(arguments: Namespace) -> None:

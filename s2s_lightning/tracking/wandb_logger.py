@@ -65,6 +65,7 @@ class Wandb(WandbLogger):
         self.checkpoints = checkpoints
         self.settings: dict[str, Any] = {**TIMEOUTS, **(settings or {})}
         self._given_folder = save_dir is not None
+        self._repeats_steps = True
         self._recorded = 0
         self._swept: set[str] = set()
 
@@ -77,6 +78,7 @@ class Wandb(WandbLogger):
         init = self._wandb_init
         if init["name"] is None and init["id"] is None and not os.environ.get("WANDB_NAME"):
             init["name"] = f"{folder.parent.name}/{folder.name}"
+        self._repeats_steps = command == "fit"
         init["job_type"] = os.environ.get("WANDB_JOB_TYPE") or command
 
     def go_on_with(self, run: Identity) -> None:
@@ -108,7 +110,7 @@ class Wandb(WandbLogger):
             self._wandb_init["mode"] = "offline"
             run, why = super().experiment, f" ({str(error).splitlines()[0].rstrip('.')})"
         self._id = self._wandb_init["id"] = run.id
-        self._recorded = run.summary.get(STEP, 0) if run.resumed else 0
+        self._recorded = run.summary.get(STEP, 0) if run.resumed and self._repeats_steps else 0
         self._swept = set(run.config.keys()) if run.sweep_id else set()
         if run.offline:
             rank_zero_info(f"W&B is offline{why}; upload with: wandb sync {_short(run.dir)}")

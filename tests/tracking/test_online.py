@@ -1,14 +1,17 @@
 """Runs with an account, against a stand-in for W&B's server."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tests.cli.conftest import Run, fitted
+from tests.cli.conftest import Run, done, fitted
 from tests.tracking.conftest import SHOW, heard, leave_wandb
+from tests.tracking.wandb_file import read
 from tests.tracking.wandb_server import Server, serve
 
 STEP = "trainer/global_step"
@@ -101,3 +104,45 @@ def test_steps_that_a_run_makes_again_are_not_logged_again(
     assert steps(server, online, "train/loss") == [2, 4, 6, 8, 8, 10]
     every = [row[STEP] for row in server.state.runs[online.id]["history"]]
     assert every == sorted(every)
+
+
+@pytest.fixture
+def _new_session(server: Server) -> Iterator[None]:
+    """For a test that sets variables of its own; the client reads them once a session."""
+    leave_wandb()
+    yield
+    leave_wandb()
+
+
+@pytest.mark.usefixtures("_new_session")
+def test_an_evaluation_can_be_shown_in_the_run_of_its_training(
+    server: Server, online: Online, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", online.id)
+    done("test", "--ckpt_path", online.local.best, "--trainer.logger", "Wandb", "--trainer.default_root_dir", tmp_path)
+    assert list(server.state.runs) == [online.id]
+    (scores,) = tmp_path.glob("**/test_scores.json")
+    run = server.state.runs[online.id]
+    assert run["summary"]["test/bleu"] == json.loads(scores.read_text())["scores"]["bleu"]["value"]
+    assert run["summary"]["val/loss"] > 0
+
+
+class Unplug(Callback):
+    """The server is gone from the first step on."""
+
+    server: Server
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.mark.usefixtures("_new_session")
+def test_a_network_that_goes_away_costs_no_run(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(tmp_path / "server") as own:
+        monkeypatch.setattr(Unplug, "server", own, raising=False)
+        monkeypatch.setenv("WANDB_BASE_URL", own.url)
+        pulls = (f"--trainer.callbacks+={__name__}.Unplug", "--trainer.logger.settings", "{finish_timeout: 1}")
+        run = fitted(tmp_path / "runs", "--config", config, *pulls)
+    (file,) = run.folder.glob("wandb/run-*/*.wandb")
+    assert [row for row in read(file).history if "val/loss" in row]  # all is there to be uploaded by wandb sync
