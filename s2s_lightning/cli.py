@@ -24,7 +24,7 @@ from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
 from s2s_lightning.callbacks.study_trial import of_environment
-from s2s_lightning.callbacks.sweep_trial import SweepTrial, failure_reported, in_sweep
+from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
     check_resumable,
@@ -228,7 +228,7 @@ class CLI(LightningCLI):
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
         if in_sweep():
-            kept.append(SweepTrial())
+            kept.append(WandbTrial())
         plain = self._plain()
         return [*kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
 

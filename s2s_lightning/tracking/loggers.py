@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from s2s_lightning.callbacks.sweep_trial import in_sweep
+from s2s_lightning.callbacks.wandb_trial import in_sweep
 from s2s_lightning.tracking.identity import Identity
 from s2s_lightning.tracking.wandb_logger import Wandb
 

@@ -18,7 +18,7 @@ def in_sweep() -> bool:
     return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
-class SweepTrial(Callback):
+class WandbTrial(Callback):
     """A trial that its sweep stops early ends as if it had reached its last step: validated, saved, exit code 0.
 
     By itself W&B interrupts a stopped run as Ctrl-C would. Its agent takes such ends for failures, and gives up when
