@@ -47,15 +47,15 @@ class Suggestion(NamedTuple):
 
 
 class FindLearningRate(Callback):
-    """Learning-rate range test (Smith, 2017, 3.3, arXiv:1506.01186) before the first step of a run.
+    """Learning-rate range test (Smith, 2017, arXiv:1506.01186) before the first step of a run.
 
     The learning rate grows by the same factor from step to step over real training batches, and the loss is watched
     until it diverges; then all is as before. (The paper's grows linearly and looks at the accuracy.) Writes
     ``lr_finder.png`` and ``lr_finder.csv``, and prints what to type. The learning rate is that of all parameter groups,
     and the peak of the schedule, which takes no part. A resumed run is not tested again.
 
-    Suggested is a tenth of the learning rate of the least loss, which is on the edge of divergence: a minimum is found
-    more surely than a slope, since batches differ. The steepest descent is shown too.
+    Suggested is a tenth of the learning rate of the least loss, beyond which the loss rises: a choice, made because a
+    slope is a difference of neighbouring losses, whose batches differ. The steepest descent is shown too.
 
     Args:
         min_lr: where it begins.
