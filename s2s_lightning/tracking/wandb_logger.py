@@ -3,6 +3,7 @@
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class Wandb(WandbLogger):
         self.settings: dict[str, Any] = {**TIMEOUTS, **(settings or {})}
         self._given_folder = save_dir is not None
         self._repeats_steps = True
+        self._complained = False
         self._recorded = 0
         self._swept: set[str] = set()
 
@@ -132,7 +134,8 @@ class Wandb(WandbLogger):
         """Of the steps that a run had logged when it was cut off, and makes again, nothing is logged twice."""
         _ = self.experiment  # begun now, if it has not yet
         if step is None or step >= self._recorded:
-            super().log_metrics(metrics, step)
+            with self._training_goes_on():
+                super().log_metrics(metrics, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -141,7 +144,8 @@ class Wandb(WandbLogger):
         given = vars(params) if isinstance(params, Namespace) else params
         free = {key: value for key, value in given.items() if key not in self._swept}
         beside = {name: value for key in given.keys() & self._swept for name, value in leaves(given[key], key)}
-        super().log_hyperparams({**free, **beside})
+        with self._training_goes_on():
+            super().log_hyperparams({**free, **beside})
 
     @rank_zero_only
     def log_checkpoints(self, paths: Mapping[str, str]) -> None:
@@ -151,14 +155,27 @@ class Wandb(WandbLogger):
         for alias, path in paths.items():
             artifact = wandb.Artifact(f"checkpoint-{self.experiment.id}", type="model")
             artifact.add_file(path, policy="immutable", skip_cache=True)  # it lies where it is until W&B has read it
-            self.experiment.log_artifact(artifact, aliases=[alias])
+            with self._training_goes_on():
+                self.experiment.log_artifact(artifact, aliases=[alias])
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """End the run, with exit code 1 after a crash or Ctrl-C; what is logged later goes on with it."""
         run, self._experiment = self._experiment, None
         if run is not None:
-            run.finish(exit_code=int(status != "success"))
+            with self._training_goes_on():
+                run.finish(exit_code=int(status != "success"))
+
+    @contextmanager
+    def _training_goes_on(self) -> Iterator[None]:
+        """What W&B cannot take is lost to it, and said once: a table, say, for which it asks a server that is gone."""
+        try:
+            yield
+        except Exception as error:
+            if not self._complained:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                rank_zero_info(f"W&B did not take all of what is logged, which the run's folder has: {reason}")
+            self._complained = True
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:

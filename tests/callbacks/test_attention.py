@@ -135,7 +135,7 @@ def test_training_is_the_same_with_and_without(tmp_path: Path) -> None:
 
 def test_every_picture_is_handed_to_the_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[str, int]] = []
-    monkeypatch.setitem(media.PICTURES, "CSVLogger", lambda logger, name, path, step: shown.append((name, step)))
+    monkeypatch.setitem(media.PICTURES, "CSVLogger", lambda logger, step, name, path: shown.append((name, step)))
     fitted(tmp_path, Attention(num_items=1), logger=CSVLogger(tmp_path))
     assert shown == [(name, 10) for name in ("attention", "attention_reference", "attention_strip")]
 

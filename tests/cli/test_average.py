@@ -58,8 +58,7 @@ def losses(run: Run) -> list[Validated]:
     """The validations of a run, as its metrics have them."""
     with (run.folder / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["val/loss"]]
-    # a logged step counts from 0
-    return [Validated(int(row["step"]) + 1, float(row["val/loss"])) for row in rows]
+    return [Validated(int(row["step"]), float(row["val/loss"])) for row in rows]
 
 
 def files(run: Run) -> list[Path]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import EOS, UNK
-from s2s_lightning.callbacks.attention import Alignment, force_decode
+from s2s_lightning.callbacks.attention_maps import force_decode
 from s2s_lightning.data import BPE, Seq2SeqData, Word
 from s2s_lightning.data.tokenizers import Tokenizer
 from s2s_lightning.data.vocabularies import Tokenizers
@@ -74,8 +74,8 @@ def test_an_unknown_word_becomes_the_source_word_with_the_most_attention(
 
     words = SOURCE.split()[:: -1 if reverse else 1]
     ids = [model.data.tokenizers.src.encode([word])[0][0] for word in words]
-    weights = force_decode(model.module.model, Alignment(0, [*ids, EOS], said, True), model.module.device)
-    chosen = focus.reduce(weights)[:4, :-1].argmax(1).tolist()
+    drawn = force_decode(model.module.model, [*ids, EOS], said, True, device=model.module.device)
+    chosen = focus.reduce(drawn.weights)[:4, :-1].argmax(1).tolist()
     expected = [words[i] for i in chosen]
     assert answer.output.text.split() == [expected[0], "cat", *expected[2:]]
     assert answer.tokens[:4] == answer.output.text.split()
