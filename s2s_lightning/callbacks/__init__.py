@@ -20,6 +20,7 @@ from s2s_lightning.callbacks.samples import Samples
 from s2s_lightning.callbacks.summary import Summary
 from s2s_lightning.callbacks.throughput import Throughput
 from s2s_lightning.callbacks.token_dropout import DropTokens
+from s2s_lightning.callbacks.training_curves import TrainingCurves
 from s2s_lightning.callbacks.update_ratio import UpdateRatio
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Samples",
     "Summary",
     "Throughput",
+    "TrainingCurves",
     "UpdateRatio",
 ]
 
@@ -51,6 +53,7 @@ DEFAULT_CALLBACKS: dict[str, type[Callback]] = {
     "evaluation": Evaluation,  # before all that read its metrics
     "throughput": Throughput,
     "non_finite": NonFinite,
+    "curves": TrainingCurves,
     "samples": Samples,
     "attention": Attention,
     "alignment": AlignmentErrorRate,
