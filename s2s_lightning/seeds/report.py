@@ -33,16 +33,17 @@ def report(group: Group) -> str:
 
 def cells(found: Found) -> tuple[list[str], list[list[str]]]:
     """Head and body: a row a metric, a column a seed."""
-    rows = {"step": [float(each.step) for each in found.values()]}
+    rows = {"best at step": [float(each.step) for each in found.values()]}
     rows |= {name: [each.scores[name] for each in found.values()] for name in names(found.values())}
     head = ["", *(f"seed {number}" for number in found), "mean", "sd"]
     return head, [[name, *map(shown, values), shown(fmean(values)), deviation(values)] for name, values in rows.items()]
 
 
 def names(results: Iterable[Result]) -> list[str]:
-    """The metrics that all have."""
+    """The metrics that all have, first what has chosen the best checkpoint."""
     first, *others = results
-    return [name for name in first.scores if all(name in other.scores for other in others)]
+    names = [first.monitor, *(name for name in first.scores if name != first.monitor)]
+    return [name for name in names if all(name in other.scores for other in others)]
 
 
 def deviation(values: Sequence[float]) -> str:
