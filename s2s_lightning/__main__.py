@@ -14,7 +14,7 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
 
 COMMANDS = {
-    "fit": ("s2s_lightning.cli", "train a model"),
+    "fit": ("s2s_lightning.cli", "train a model, from one seed or from several (--seeds 1 2 3)"),
     "validate": ("s2s_lightning.cli", "score a checkpoint on the validation split"),
     "test": ("s2s_lightning.cli", "score a checkpoint on the test split"),
     "predict": ("s2s_lightning.cli", "write a checkpoint's outputs for the test split"),
@@ -27,6 +27,9 @@ COMMANDS = {
     "sweep": ("s2s_lightning.commands.sweep", "search settings on this machine or a cluster by a W&B sweep file"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
+
+OF_SEEDS = "s2s_lightning.commands.seeds"
+"""The module of ``fit --seeds``, which starts trainings and is none."""
 
 
 def usage() -> str:
@@ -67,7 +70,8 @@ def run(args: Sequence[str]) -> None:
         reuse_freed_memory()
         if os.getcwd() not in sys.path:  # a user's own classes, which ``python -m`` finds but the installed script not
             sys.path.append(os.getcwd())
-        import_module(COMMANDS[command][0]).run(command, rest)
+        several = command == "fit" and any(word.partition("=")[0] == "--seeds" for word in rest)
+        import_module(OF_SEEDS if several else COMMANDS[command][0]).run(command, rest)
 
 
 def fail(message: str) -> NoReturn:

@@ -41,6 +41,7 @@ from s2s_lightning.checkpoint import (
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
+from s2s_lightning.finished import forget_end, mark_end
 from s2s_lightning.given import config_files, given
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
@@ -123,6 +124,12 @@ class CLI(LightningCLI):
             "--patience",
             type=int | None,
             help="validations without improvement of --checkpoint.monitor after which the run ends",
+        )
+        parser.add_argument(
+            "--test_best",
+            type=bool,
+            default=False,
+            help="when fit has ended, test its best checkpoint, where there is a test split",
         )
         parser.add_argument("--ckpt_path", type=str | None, help="checkpoint to resume (fit) or to evaluate")
         parser.add_argument(
@@ -209,7 +216,7 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         try:
-            self.config_init = self.parser.instantiate(self._with_tokenizers())
+            self.config_init = self.parser.instantiate(self._settled())
         except ValueError as error:
             refuse_missing_package(error)
             raise
@@ -230,10 +237,15 @@ class CLI(LightningCLI):
         self.model._log_hyperparams = False  # a part of the configuration, which is logged as a whole
         self.trainer = self.instantiate_trainer()
 
-    def _with_tokenizers(self) -> Namespace:
-        """The configuration with the tokenizers of the checkpoint, which always settles them when it is resumed."""
+    def _settled(self) -> Namespace:
+        """The configuration with what follows from other parts of it.
+
+        The tokenizers are those of the checkpoint when it is resumed; a seed is that of the order of data, too.
+        """
         config: Namespace = self.config.clone()
         data = config.data
+        if data.seed is None and config.seed_everything is not False:
+            data.seed = config.seed_everything
         if config.ckpt_path:
             data.tokenizers_from, data.tokenizer, data.tgt_tokenizer = config.ckpt_path, None, None
         elif config.init_from and not (data.tokenizer or data.tgt_tokenizer or data.tokenizers_from):
@@ -282,9 +294,11 @@ class CLI(LightningCLI):
 
     def start(self) -> None:
         """Fit, validate, test or predict. Ctrl-C ends with exit code 130 and the way to go on."""
-        method = getattr(self.trainer, self.command)
         try:
-            method(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True)
+            if self.command == "fit":
+                self._fit()
+            else:
+                self._do(self.command, self.config.ckpt_path)
         except SystemExit:
             if self.trainer.state.status != "interrupted":
                 raise
@@ -296,6 +310,22 @@ class CLI(LightningCLI):
             raise UserError(f"trainer: {error}") from error
         if self.command != "fit":  # whose last words are those of its callback
             rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
+
+    def _fit(self) -> None:
+        """Train, and test if asked to; the run's folder then says that it is finished."""
+        folder = Path(self.trainer.default_root_dir)
+        if self.trainer.is_global_zero:
+            forget_end(folder)
+        self._do("fit", self.config.ckpt_path)
+        step, checkpoints = self.trainer.global_step, self.config_init.checkpoint
+        if self.config.test_best and self.datamodule.has("test"):
+            self._do("test", checkpoints.best_model_path or checkpoints.last_model_path or None)
+        if self.trainer.is_global_zero:
+            mark_end(folder, step)
+
+    def _do(self, command: str, ckpt_path: str | None) -> None:
+        run = getattr(self.trainer, command)
+        run(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
 
     def _say_how_to_go_on(self) -> None:
         last = self.config_init.checkpoint.last_model_path
@@ -311,7 +341,8 @@ def run(command: str, args: Sequence[str]) -> None:
 
 
 def usage(command: str) -> str:
-    return f"{PROGRAM} {command} [--config FILE]... [--GROUP CLASS] [--GROUP.OPTION VALUE]..."
+    plain = f"{PROGRAM} {command} [--config FILE]... [--GROUP CLASS] [--GROUP.OPTION VALUE]..."
+    return f"{plain}\n       the same from several seeds: add --seeds N..., and --help" if command == "fit" else plain
 
 
 def raised_by_lightning(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from s2s_lightning.callbacks.run import run_folder
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
-from s2s_lightning.sweeping.process import VARIABLE
+from s2s_lightning.sweeping.trial_process import VARIABLE
 
 PATIENCE = 60.0
 """Seconds that a trial waits for an answer before it goes on: its sweep may be gone."""

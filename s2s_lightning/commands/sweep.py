@@ -120,7 +120,8 @@ def submit(options: Namespace, study: "Study") -> None:
     logs.mkdir(exist_ok=True)
     words = [sys.executable, "-m", "s2s_lightning", "sweep", *again(options), "--at_most", "1"]
     path = options.folder / "sweep.sbatch"
-    path.write_text(slurm.script(study.sweep.name, logs, left, options.parallel, options.slurm, words))
+    task = f"exec {shlex.join(words)}"
+    path.write_text(slurm.script(study.sweep.name, logs, left, options.parallel, options.slurm, task))
     print(f"{path} runs {left} trials, each as a task of its own")
     print(slurm.submit(path))
     print(f"the table, at any time: {PROGRAM} {shlex.join(['sweep', *again(options), '--at_most', '0'])}")

@@ -59,7 +59,7 @@ class Seq2SeqData(LightningDataModule):
             all. Evaluation never drops a sentence.
         reverse_source: read each source from its end, EOS still last (Sutskever et al., 2014, arXiv:1409.3215);
             null: as the checkpoint of ``tokenizers_from`` did, else false. Pictures of attention show sources as read.
-        seed: of the order of the training pairs.
+        seed: of the order of the training pairs; null: that of ``seed_everything`` on the command line, else 1.
         num_workers: processes that gather batches ahead; 0 gathers them in the training process.
         copy: prepare words that the target vocabulary has not to be copied from the source, by a model that does so: a
             target word that stands in its source is its place there instead of UNK. It needs tokenizers of symbols:
@@ -83,7 +83,7 @@ class Seq2SeqData(LightningDataModule):
         eval_max_tokens: int | None = None,
         max_length: int | None = None,
         reverse_source: bool | None = None,
-        seed: int = 1,
+        seed: int | None = None,
         num_workers: int = 0,
         copy: bool = False,
         cache_dir: str | None = None,
@@ -104,7 +104,7 @@ class Seq2SeqData(LightningDataModule):
         self.eval_budget = Budget(eval_max_tokens or max_tokens, batch_size)
         self.max_length = max_length
         self.reverse_source = reverse_source
-        self.seed = seed
+        self.seed = 1 if seed is None else seed
         self.num_workers = num_workers
         self.copy = copy
         self.tokenizers_from = tokenizers_from

@@ -4,33 +4,27 @@ import json
 import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.sweeping.command import command_line, nested
-from s2s_lightning.sweeping.process import Process, environment
+from s2s_lightning.sweeping.interrupting import LOOK, end_well, interruptible
+from s2s_lightning.sweeping.process import environment
 from s2s_lightning.sweeping.screen import Screen
 from s2s_lightning.sweeping.study import Study
+from s2s_lightning.sweeping.trial_process import TrialProcess
 from s2s_lightning.sweeping.trials import BEAT
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-LOOK = 0.05
-"""Seconds between two looks at the running trials."""
-
 CLAIM = 10.0
 """Seconds between two questions to the storage for work, when nothing here has changed."""
-
-GRACE = 120.0
-"""Seconds that interrupted trials have to end well."""
 
 FAILURES = 3
 """Trials that may fail in a row; more say that it is not the trial's settings that are wrong."""
@@ -47,7 +41,7 @@ class Running:
     """
 
     trial: "Trial"
-    process: Process
+    process: TrialProcess
     values: list[float] = field(default_factory=list)
     stopped: bool = False
     alive: float = field(default_factory=time.monotonic)
@@ -80,7 +74,7 @@ class Driver:
             UserError: trial after trial fails.
             KeyboardInterrupt: by Ctrl-C or SIGTERM, once the running trials have ended and are marked to run again.
         """
-        with _interruptible():
+        with interruptible():
             try:
                 self._loop()
             except (KeyboardInterrupt, UserError):
@@ -127,7 +121,7 @@ class Driver:
         said: dict[str, Any] = {"number": trial.number, "metric": sweep.metric.name, "may_stop": bool(sweep.stopping)}
         self.screen.begins(trial.number, self.study.values(trial))
         try:
-            return Running(trial, Process(folder, words, said, environment(slot, self.parallel)))
+            return Running(trial, TrialProcess(folder, words, said, environment(slot, self.parallel)))
         except OSError as error:
             self.study.fail(trial, f"{words[0]}: {error.strerror}")
             raise UserError(f"command: {words[0]} cannot be started: {error.strerror}") from error
@@ -183,15 +177,7 @@ class Driver:
         """Let the running trials save what they have, and mark them to run again."""
         if self.running:
             self.screen.say(f"stopping {len(self.running)} trials; Ctrl-C again kills them")
-        try:
-            self._signal(signal.SIGINT)
-            end = time.monotonic() + GRACE
-            while time.monotonic() < end and any(r.process.code is None for r in self.running.values()):
-                self._listen_to_all()
-                time.sleep(LOOK)
-        except KeyboardInterrupt:
-            pass
-        self._signal(signal.SIGKILL)
+        end_well([running.process for running in self.running.values()], self._listen_to_all)
         self._listen_to_all()
         for running in self.running.values():
             if running.process.code == 0 and running.values:
@@ -206,30 +192,9 @@ class Driver:
             with suppress(UserError, UpdateFinishedTrialError):
                 self._listen(running)
 
-    def _signal(self, number: signal.Signals) -> None:
-        for running in self.running.values():
-            running.process.signal(number)
-
 
 def _cause(running: Running, code: int, metric: str) -> str:
     """Why a trial counts as failed."""
-    if code < 0:
-        return f"{signal.Signals(-code).name}; {running.process.last_words()}"
     if code:
-        return running.process.last_words()
+        return running.process.failure()
     return f"{metric} was never finite" if running.values else f"it ended without a report of {metric}"
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM, by which clusters end a job, is as good as Ctrl-C; and Ctrl-C works behind a shell's ``&``."""
-    previous = {number: signal.signal(number, _raise) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _raise(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

@@ -16,9 +16,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from s2s_lightning.sweeping.columns import shown
 from s2s_lightning.sweeping.space import Parameter
 from s2s_lightning.sweeping.study import Study
-from s2s_lightning.sweeping.table import Row, short_names, shown
+from s2s_lightning.sweeping.table import Row, short_names
 
 DPI = 110
 COLOUR, FAINT, BEST = "#1f5fa8", "#b9c3cf", "#d2502d"

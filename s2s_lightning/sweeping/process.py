@@ -1,13 +1,6 @@
-"""A trial as a process of its own, and what it and the sweep tell each other through files in its folder.
-
-``trial.json`` says what the trial is. The trial appends a line ``{"value": 1.23}`` to ``reports.jsonl`` for each
-validation; where trials are stopped early, it then waits until ``answer`` names as many reports, with "stop" or "go".
-Files, because they reach a trial through torchrun, srun and shells, whatever program it is. The other side of this is
-``callbacks/study_trial.py``.
-"""
+"""A command as a process of its own: its log, its end, its share of the machine."""
 
 import ctypes
-import json
 import os
 import re
 import signal
@@ -15,12 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from s2s_lightning.errors import UserError
-
-VARIABLE = "S2S_LIGHTNING_TRIAL"
-"""Environment variable with the trial's folder."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PR_SET_PDEATHSIG = 1
@@ -31,40 +18,32 @@ ERROR = re.compile(r"error: |[\w.]*(Error|Exception)\b")
 """Our own last line, or that of a traceback."""
 
 
-class Report(NamedTuple):
-    """A validation: the metric's value, and the folder of the run where the trial knows it."""
-
-    value: float
-    run: str | None = None
-
-
 class Process:
-    """A trial that runs.
+    """A process whose output goes to ``output.log``.
 
     Args:
-        folder: of the trial.
-        words: its command line.
-        said: the content of ``trial.json``.
+        folder: of the log; what an earlier process has left there is kept.
+        words: the command line.
         environment: what is set beside this process's own.
+        keep: open files that it inherits.
     """
 
     def __init__(
-        self, folder: Path, words: Sequence[str], said: Mapping[str, Any], environment: Mapping[str, str]
+        self, folder: Path, words: Sequence[str], environment: Mapping[str, str], keep: Sequence[int] = ()
     ) -> None:
         self.folder = folder
-        (folder / "trial.json").write_text(json.dumps({**said, "command": list(words)}, indent=2) + "\n")
-        self._reports = folder / "reports.jsonl"
-        self._reports.write_text("")
-        self._read = 0
-        with (folder / "output.log").open("wb") as log:
+        self.log = folder / "output.log"
+        with self.log.open("ab") as log:
+            self._begin = log.tell()
             self._process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment, VARIABLE: str(folder.absolute())},
-                start_new_session=True,  # Ctrl-C is the sweep's to pass on
+                env={**os.environ, **environment},
+                start_new_session=True,  # Ctrl-C is the starter's to pass on
                 preexec_fn=_interruptible,
+                pass_fds=keep,
             )
 
     @property
@@ -72,40 +51,21 @@ class Process:
         """Its exit code once it has ended, negative where a signal ended it."""
         return self._process.poll()
 
-    def new_reports(self) -> list[Report]:
-        """What it has said since the last call; a line that is not written to its end is left for the next.
-
-        Raises:
-            UserError: a line is no report.
-        """
-        with self._reports.open("rb") as file:
-            file.seek(self._read)
-            whole, newline, _ = file.read().rpartition(b"\n")
-        self._read += len(whole) + len(newline)
-        return [self._report(line) for line in whole.decode(errors="replace").splitlines()]
-
-    def _report(self, line: str) -> Report:
-        try:
-            said = json.loads(line)
-            return Report(float(said["value"]), said.get("run"))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f'{self._reports}: {line!r} is no report, such as {{"value": 1.23}}') from error
-
-    def answer(self, reports: int, stop: bool) -> None:
-        """Tell it whether to go on after so many reports."""
-        partial = self.folder / ".answer"
-        partial.write_text(f"{reports} {'stop' if stop else 'go'}\n")
-        partial.replace(self.folder / "answer")
-
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it and all that it has started."""
         if self.code is None:
             os.killpg(self._process.pid, number)
 
+    def failure(self) -> str:
+        """Why it ended with another code than 0."""
+        if self.code is not None and self.code < 0:
+            return f"{signal.Signals(-self.code).name}; {self.last_words()}"
+        return self.last_words()
+
     def last_words(self) -> str:
         """The error that its log ends with, or else the last line that says something."""
-        with (self.folder / "output.log").open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
+        with self.log.open("rb") as log:
+            log.seek(max(self._begin, log.seek(0, os.SEEK_END) - 8192))
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
         spoken = [line for line in reversed(lines) if line]
         errors = (line for line in spoken if ERROR.match(line))  # loggers may have their say after it
@@ -113,9 +73,9 @@ class Process:
 
 
 def environment(slot: int, parallel: int) -> dict[str, str]:
-    """The share of the machine that a trial has among as many as run at once: threads, and GPUs in turn.
+    """The share of the machine that a process has among as many as run at once: threads, and GPUs in turn.
 
-    A number of threads that the user has set holds for each trial.
+    A number of threads that the user has set holds for each of them.
     """
     threads = max(1, len(_processors()) // parallel)
     shared = {name: str(threads) for name in THREADS if name not in os.environ}
@@ -138,7 +98,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 def _interruptible() -> None:
     """In the new process: SIGINT, which ends a training well, works even where a shell's ``&`` has switched it off.
 
-    On Linux the kernel sends it when the sweep itself is killed.
+    On Linux the kernel sends it when the starter itself is killed.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if _LIBC is not None:

@@ -1,20 +1,17 @@
 """What people see of a sweep while it runs: a bar, and a line for each trial."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from s2s_lightning.sweeping.columns import shown
+from s2s_lightning.sweeping.lines import Lines
 from s2s_lightning.sweeping.study import Study
-from s2s_lightning.sweeping.table import STATES, Row, rows, shown
-
-BAR = "{n_fmt}/{total_fmt} trials |{bar}| {elapsed}{postfix}"
+from s2s_lightning.sweeping.table import STATES, Row, rows
 
 
-class Screen:
-    """The bar, where stdout is a terminal, and the lines.
+class Screen(Lines):
+    """The bar and the lines of a sweep.
 
     Args:
         names: the parameters that are told, and how they are called.
@@ -22,13 +19,8 @@ class Screen:
     """
 
     def __init__(self, names: Mapping[str, str], total: int) -> None:
+        super().__init__(total, "trials")
         self.names = names
-        hidden = not sys.stdout.isatty()
-        self._bar = tqdm(total=total, bar_format=BAR, file=sys.stdout, dynamic_ncols=True, disable=hidden)
-
-    def say(self, line: str) -> None:
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
 
     def begins(self, number: int, values: Mapping[tuple[str, ...], Any]) -> None:
         named = {".".join(path): value for path, value in values.items()}
@@ -45,11 +37,7 @@ class Screen:
     def progress(self, study: Study) -> None:
         found = rows(study)
         running = sum(row.state == STATES["RUNNING"] for row in found)
-        self._bar.n = len(found) - running
-        self._bar.set_postfix_str(f"{running} running{_best(study, found)}")
-
-    def close(self) -> None:
-        self._bar.close()
+        self.count(len(found) - running, f"{running} running{_best(study, found)}")
 
 
 def _best(study: Study, found: list[Row]) -> str:

@@ -1,46 +1,47 @@
-"""A sweep as a SLURM array job: each of its tasks runs one trial of the shared study."""
+"""A SLURM array job: each of its tasks runs one trial of a shared study, or one seed."""
 
 import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 from s2s_lightning.errors import UserError
 
 TEMPLATE = """#!/bin/bash
 #SBATCH --job-name={name}
-#SBATCH --array=1-{trials}{at_once}
+#SBATCH --array=1-{tasks}{at_once}
 #SBATCH --output={logs}/%a.log
 #SBATCH --open-mode=append
 #SBATCH --signal=B:TERM@120
 {options}
 cd {place}
-exec {command}
+{command}
 """
-"""``exec``, and B: the sweep itself gets SIGTERM two minutes before the time is out, and gives its trial back."""
+"""B: the command, which begins with ``exec``, gets SIGTERM two minutes before the time is out: a sweep gives its trial
+back.
+"""
 
 
-def script(name: str, logs: Path, trials: int, parallel: int, options: str, command: Sequence[str]) -> str:
+def script(name: str, logs: Path, tasks: int, parallel: int, options: str, command: str) -> str:
     """The batch script.
 
     Args:
         name: of the job.
         logs: folder of the tasks' output.
-        trials: tasks of the array.
+        tasks: of the array.
         parallel: how many of them may run at once; 1 is no limit here, where each has a machine of its own.
         options: of sbatch, as they are typed.
-        command: what a task runs, in the folder that we are in.
+        command: what a task runs, in the folder that we are in; a shell reads it.
     """
     return TEMPLATE.format(
         name=name,
-        trials=trials,
+        tasks=tasks,
         at_once=f"%{parallel}" if parallel > 1 else "",
         logs=logs.absolute(),
         options="".join(f"#SBATCH {option}\n" for option in _options(options)),
         place=shlex.quote(os.getcwd()),
-        command=shlex.join(command),
+        command=command,
     )
 
 

@@ -3,11 +3,11 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from s2s_lightning.sweeping.columns import aligned, markdown, shown
 from s2s_lightning.sweeping.space import Parameter
 from s2s_lightning.sweeping.study import Study
 
@@ -79,39 +79,13 @@ def _shortest(name: str, names: list[str]) -> str:
     return name
 
 
-def shown(value: Any) -> str:
-    """A value as people write it."""
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def as_text(study: Study, found: Sequence[Row]) -> str:
     """Aligned columns for a terminal."""
-    head, body = _cells(study, found)
-    table = [head, *body]
-    widths = [max(len(line[i]) for line in table) for i in range(len(head))]
-    numeric = [all(_is_number(line[i]) for line in body) for i in range(len(head))]
-    lines = ("  ".join(_aligned(*cell) for cell in zip(line, widths, numeric, strict=True)) for line in table)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _aligned(cell: str, width: int, numeric: bool) -> str:
-    return cell.rjust(width) if numeric else cell.ljust(width)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or 0)
-    except ValueError:
-        return False
-    return True
+    return aligned(*_cells(study, found))
 
 
 def as_markdown(study: Study, found: Sequence[Row]) -> str:
-    head, body = _cells(study, found)
-    lines = [head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in line] for line in body)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(*_cells(study, found))
 
 
 def as_csv(study: Study, found: Sequence[Row]) -> str:
