@@ -22,7 +22,8 @@ from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configuration
-from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
+from s2s_lightning.callbacks.stopping import StopWhenAsked
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
 from s2s_lightning.checkpoint import (
@@ -223,19 +224,21 @@ class CLI(LightningCLI):
         if config["enable_progress_bar"] is False:
             kept = [callback for callback in kept if type(callback) is not DEFAULT_CALLBACKS["progress"]]
         checkpoints: BestAndLast = self.config_init.checkpoint
-        if config["enable_checkpointing"] is not False:
-            kept += [checkpoints, StopOnInterrupt(checkpoints)]
+        saves = config["enable_checkpointing"] is not False
+        self.stopping = StopWhenAsked(checkpoints if saves else None)
+        if saves:
+            kept.append(checkpoints)
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
         if in_sweep():
             kept.append(WandbTrial())
         plain = self._plain()
-        return [*kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
+        return [*kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
 
     # Running
 
     def start(self) -> None:
-        """Fit, validate, test or predict. Ctrl-C ends with exit code 130 and the way to go on."""
+        """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
         method = getattr(self.trainer, self.command)
         try:
             method(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True)
@@ -243,7 +246,7 @@ class CLI(LightningCLI):
             if self.trainer.state.status != "interrupted":
                 raise
             self._say_how_to_go_on()
-            sys.exit(130)
+            sys.exit(self.stopping.leave(self.trainer))
         except (MisconfigurationException, ValueError) as error:
             if not raised_by_lightning(error):
                 raise
@@ -284,13 +287,20 @@ def hush() -> None:
     # A run's folder is its own, so that nothing in it is old when metrics.csv comes to it.
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
+    # A machine that can submit jobs may also train by itself.
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(worth_saying)
 
 
 def worth_saying(record: logging.LogRecord) -> bool:
     """Whether a message of Lightning's is news."""
-    return not record.getMessage().startswith(("💡", "TPU available", "HPU available", "Seed set to", "Loading `train"))
+    return not record.getMessage().startswith(UNWORTHY)
+
+
+UNWORTHY = (
+    "💡", "TPU available", "HPU available", "Seed set to", "Loading `train", "\nDetected KeyboardInterrupt"
+)  # fmt: skip
 
 
 def refuse_export(path: str) -> None:
