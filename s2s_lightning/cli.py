@@ -21,7 +21,6 @@ import s2s_lightning.utilities  # noqa: F401
 from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
-from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
 from s2s_lightning.callbacks.stopping import StopWhenAsked
@@ -290,8 +289,9 @@ class CLI(LightningCLI):
             rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
 
     def _say_how_to_go_on(self) -> None:
-        last = self.config_init.checkpoint.last_model_path
-        how = f"go on with: {PROGRAM} fit --ckpt_path {last}" if last else "nothing was saved"
+        saved = self.config_init.checkpoint.last_model_path or (self.run and self.run.checkpoint)
+        folder = self.trainer.default_root_dir
+        how = f"go on with: {PROGRAM} fit --resume {folder}" if saved else "nothing was saved"
         rank_zero_info(f"stopped at step {self.trainer.global_step}; {how}")
 
 
