@@ -22,6 +22,7 @@ from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
+from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
 from s2s_lightning.callbacks.stopping import StopWhenAsked
 from s2s_lightning.callbacks.study_trial import of_environment
@@ -85,7 +86,6 @@ class CLI(LightningCLI):
         hush()
         self.command = command
         self.goes_on_with: Identity | None = None
-        self.goes_on_at = 0
         self.given = given(args)
         self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
@@ -183,7 +183,6 @@ class CLI(LightningCLI):
             if self.command == "fit":
                 check_resumable(checkpoint, path)
                 self.goes_on_with = identity_of(checkpoint)
-                self.goes_on_at = checkpoint["global_step"]
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
@@ -235,7 +234,7 @@ class CLI(LightningCLI):
         """With the run's own folder, its logger, and the default callbacks beside the user's."""
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
-        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with, self.goes_on_at)
+        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
         config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             return Trainer(**config)
@@ -267,7 +266,8 @@ class CLI(LightningCLI):
         plain = self._plain()
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
-        return [*kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
+        last = [ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
+        return [Draws(), *kept, *last]
 
     # Running
 
@@ -321,6 +321,8 @@ def hush() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
     # A run's folder is its own, so that nothing in it is old when metrics.csv comes to it.
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
+    # The data module begins where the checkpoint stands.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
     # A machine that can submit jobs may also train by itself.
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
