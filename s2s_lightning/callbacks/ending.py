@@ -1,7 +1,5 @@
-"""How a run ends: with a validation, when patience is out, or with a checkpoint when Ctrl-C is pressed."""
+"""How a run ends by itself: with a validation, or when patience is out."""
 
-import signal
-from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,19 +8,30 @@ from lightning.pytorch.callbacks import EarlyStopping
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.errors import check_at_least
 
-AGREE_EVERY = 20
-"""Steps between two questions of the ranks whether one of them was interrupted: each is a synchronisation."""
-
-
-def agreed(trainer: Trainer, requested: bool) -> bool:
-    """Whether a rank was asked to end: each hears of it at a step of its own, but all must act at the same one."""
-    if trainer.world_size > 1 and trainer.global_step % AGREE_EVERY:
-        return False
-    return bool(trainer.strategy.reduce_boolean_decision(requested, all=False))
-
 
 class ValidateAtEnd(Callback):
-    """A run that ``max_steps`` ends between two validations validates once more, so that its end is judged too."""
+    """A run that ``max_steps`` ends between two validations validates once more, so that its end is judged too.
+
+    If it is stopped before that is done, the resumed run does it: Lightning would find it at its end, and do nothing.
+    """
+
+    def __init__(self) -> None:
+        self._owed = False
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        counts = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+        begun = counts["started"] > counts["processed"]
+        self._owed = begun and trainer.enable_validation and 0 < trainer.max_steps <= checkpoint["global_step"]
+        if self._owed:
+            trainer.fit_loop.epoch_loop.max_steps += 1  # until training has started
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._owed:
+            loop = trainer.fit_loop.epoch_loop
+            loop.max_steps -= 1
+            trainer.validating = True
+            loop.val_loop.run()
+            trainer.training = trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if 0 < trainer.max_steps <= trainer.global_step:
@@ -54,33 +63,3 @@ class Patience(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """All but the patience, which a resumed run may change."""
         super().load_state_dict({**state_dict, "patience": self.patience})
-
-
-class StopOnInterrupt(Callback):
-    """Ctrl-C ends the run after the step that is being trained, with its state in last.ckpt; a second one at once.
-
-    Args:
-        checkpoints: what writes last.ckpt.
-    """
-
-    def __init__(self, checkpoints: BestAndLast) -> None:
-        self.checkpoints = checkpoints
-        self._requested = False
-        self._previous: Any = None
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._previous = signal.signal(signal.SIGINT, self._request)
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if agreed(trainer, self._requested):
-            self.checkpoints.save_last(trainer)
-            raise KeyboardInterrupt
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self._requested = True
-        signal.signal(signal.SIGINT, self._previous)
-        print("\nstopping after this step; Ctrl-C again stops at once", flush=True)
