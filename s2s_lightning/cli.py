@@ -1,6 +1,7 @@
 """The command line of training and evaluation: LightningCLI with groups for what a seq2seq run needs."""
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.callbacks.roll_call import RollCall
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
 from s2s_lightning.checkpoint import (
@@ -34,6 +36,7 @@ from s2s_lightning.checkpoint import (
     refuse_contradictions,
     stored_config,
 )
+from s2s_lightning.children import watch_children
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
@@ -41,6 +44,7 @@ from s2s_lightning.given import config_files, given
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text
+from s2s_lightning.ranks import place
 from s2s_lightning.runs import new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tools import tools_of
@@ -230,12 +234,13 @@ class CLI(LightningCLI):
         if in_sweep():
             kept.append(WandbTrial())
         plain = self._plain()
-        return [*kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
+        return [*kept, RollCall(), ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
 
     # Running
 
     def start(self) -> None:
         """Fit, validate, test or predict. Ctrl-C ends with exit code 130 and the way to go on."""
+        watch_children()
         method = getattr(self.trainer, self.command)
         try:
             method(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path, weights_only=True)
@@ -284,13 +289,18 @@ def hush() -> None:
     # A run's folder is its own, so that nothing in it is old when metrics.csv comes to it.
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(worth_saying)
+    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{name}").addFilter(worth_saying)
+    if place().rank:
+        warnings.simplefilter("ignore")  # rank 0 gives the same ones
+
+
+NO_NEWS = ("💡", "TPU available", "HPU available", "Seed set to", "Loading `train", "Initializing distributed")
 
 
 def worth_saying(record: logging.LogRecord) -> bool:
     """Whether a message of Lightning's is news."""
-    return not record.getMessage().startswith(("💡", "TPU available", "HPU available", "Seed set to", "Loading `train"))
+    return not re.sub(r"^\[rank: \d+\] ", "", record.getMessage()).startswith(NO_NEWS)
 
 
 def refuse_export(path: str) -> None:
