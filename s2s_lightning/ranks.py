@@ -26,6 +26,13 @@ def place() -> Place:
     return Place(rank, _number("LOCAL_RANK", "SLURM_LOCALID"), alone, nodes > 1 or bool(_number("NODE_RANK")))
 
 
+def torchrun_size() -> tuple[int, int] | None:
+    """Nodes and processes a node of this attempt, if torchrun is what started it: they may change from one to the next."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    return _number("GROUP_WORLD_SIZE", default=1), _number("LOCAL_WORLD_SIZE", default=1)
+
+
 def _number(*names: str, default: int = 0) -> int:
     """Of the first variable that is set."""
     return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), default)

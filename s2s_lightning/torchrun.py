@@ -10,10 +10,17 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 AGENT = "torch.distributed.elastic.agent.server.api"
 WORKERS = "torch.distributed.elastic.multiprocessing.api"
 ERROR_FILES = "torch.distributed.elastic.multiprocessing.errors.error_handler"
+
+_told: set[int] = set()
+"""Processes whose end has been told here."""
 
 DEFAULTS = {
     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # shared, a node that comes back takes the agents of all down
@@ -52,22 +59,23 @@ def retell() -> None:
     logging.getLogger(ERROR_FILES).addFilter(lambda record: False)
 
 
-def details(failure: ProcessFailure) -> dict[str, Any]:
+def details(failure: "ProcessFailure") -> dict[str, Any]:
     """What the worker left for torchrun (``failures.py``)."""
     message = failure.error_file_data["message"]
     return message["extraInfo"] if isinstance(message, dict) else {}
 
 
-def told(failure: ProcessFailure) -> bool:
+def told(failure: "ProcessFailure") -> bool:
     """Whether this node's terminal has it already, from the worker or, if it was killed, from this program."""
-    return details(failure).get("told", False) or failure.exitcode in (-signal.SIGKILL, -signal.SIGSEGV)
+    return details(failure).get("told", False) or failure.pid in _told
 
 
 def _killed(record: logging.LogRecord) -> bool:
     """Of the workers' ends, one by a signal that the agent has not sent is told."""
     if record.levelno >= logging.ERROR and isinstance(record.args, tuple) and record.args[0] < 0:
-        code, local_rank, *_ = record.args
+        code, local_rank, pid, _ = record.args
         name = signal.Signals(-code).name
+        _told.add(pid)
         print(f"error: local rank {local_rank} on {socket.gethostname()} was killed by {name}", file=sys.stderr)
     return False
 
