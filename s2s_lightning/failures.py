@@ -1,9 +1,9 @@
 """A failure among several processes is told once: by the rank that it befell, with its name and host.
 
-The ranks share a board, the store of their process group. Who fails writes its words there before it leaves. Its leaving
-makes the collectives of the others fail, who find the words and leave in silence, with the same exit code. Where no words
-are found, those who are left name the rank that does not answer. Before there is a process group, the others give rank 0
-time to say the same first, and what started them ends them when it has.
+The ranks share a board, the store of their process group. Who fails writes its words there before it leaves. Its
+leaving makes the collectives of the others fail, who find the words and leave in silence, with the same exit code. Where
+no words are found, those who are left name the rank that does not answer. Before there is a process group, the others
+give rank 0 time to say the same first, and what started them ends them when it has.
 """
 
 import json
@@ -37,8 +37,8 @@ SYMPTOMS = re.compile(r"gloo|NCCL|TCPStore|Connection (closed|reset) by peer", r
 
 GONE = "no longer answers: it was killed (out of memory?) or stopped, or its node or network is down"
 
-TIMED_OUT = re.compile("timed out|timeout", re.IGNORECASE)
-"""Of a collective whose other ranks are there, but do not answer."""
+DIED = re.compile("Connection (closed|reset) by peer", re.IGNORECASE)
+"""Of a collective whose other rank's process is dead, on a node that is not."""
 
 AGENT = -1
 """The teller of a killed worker's end: torchrun's agent on its node."""
@@ -208,8 +208,8 @@ class Board:
         """The words of the rank that has failed, which it leaves before it goes; without any, who it must be."""
         self._leave_group()  # so that those who wait for this rank look at the board too
         self._write("lost", "")
-        if not self._told() and of_torchrun() and not TIMED_OUT.search(own.words):
-            return Failure("a rank on another node has gone", own.code, teller=AGENT)
+        if not self._told() and of_torchrun() and not place().several_nodes and DIED.search(own.words):
+            return Failure(own.words, own.code, teller=AGENT)
         self._wait(GRACE if self.rank == 0 else 2 * GRACE, self._told)
         self.silent = [rank for rank in range(self.world) if not (self._has("lost", rank) or self._has("cause", rank))]
         ends = [f"{named(rank, self._read('host', rank))} {fate(rank) or GONE}" for rank in self.silent]

@@ -27,7 +27,7 @@ def place() -> Place:
 
 
 def torchrun_size() -> tuple[int, int] | None:
-    """Nodes and processes a node of this attempt, if torchrun is what started it: they may change from one to the next."""
+    """Nodes and processes a node, if torchrun is what started this one: they may change from start to start."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     return _number("GROUP_WORLD_SIZE", default=1), _number("LOCAL_WORLD_SIZE", default=1)

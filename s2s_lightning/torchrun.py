@@ -1,7 +1,7 @@
 """torchrun, told for this program: ``python -m s2s_lightning.torchrun`` takes the arguments of ``torchrun``.
 
-Its agent logs the exits of all workers, most of which it has brought about itself, and ends with a table of them. Here a
-worker that has words for its end says them, and the agent says which worker was killed. A restart is news.
+Its agent logs the exits of all workers, most of which it has brought about itself, and ends with a table of them. Here
+a worker that has words for its end says them, and the agent says which worker was killed. A restart is news.
 """
 
 import logging
