@@ -23,6 +23,7 @@ from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
+from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
 from s2s_lightning.callbacks.roll_call import RollCall
 from s2s_lightning.callbacks.study_trial import of_environment
@@ -88,7 +89,6 @@ class CLI(LightningCLI):
         hush()
         self.command = command
         self.goes_on_with: Identity | None = None
-        self.goes_on_at = 0
         self.given = given(args)
         self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
@@ -186,7 +186,6 @@ class CLI(LightningCLI):
             if self.command == "fit":
                 check_resumable(checkpoint, path)
                 self.goes_on_with = identity_of(checkpoint)
-                self.goes_on_at = checkpoint["global_step"]
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
@@ -241,7 +240,7 @@ class CLI(LightningCLI):
             config["devices"] = processes if config["devices"] == "auto" else config["devices"]
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
-        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with, self.goes_on_at)
+        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
         config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             return Trainer(**config)
@@ -258,7 +257,7 @@ class CLI(LightningCLI):
     def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:
         """Those of the command line, but for what the user has switched off or brought."""
         brought = {type(callback) for callback in as_list(config["callbacks"])}
-        kept = [callback for callback in callbacks if type(callback) not in brought]
+        kept = [RollCall(), *(callback for callback in callbacks if type(callback) not in brought)]
         if config["enable_progress_bar"] is False:
             kept = [callback for callback in kept if type(callback) is not DEFAULT_CALLBACKS["progress"]]
         checkpoints: BestAndLast = self.config_init.checkpoint
@@ -271,7 +270,7 @@ class CLI(LightningCLI):
         plain = self._plain()
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
-        return [*kept, RollCall(), ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
+        return [Draws(), *kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
 
     # Running
 
@@ -325,6 +324,8 @@ def hush() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
     # A run's folder is its own, so that nothing in it is old when metrics.csv comes to it.
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
+    # The data module begins where the checkpoint stands.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
     for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
         logging.getLogger(f"lightning.{name}").addFilter(worth_saying)

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from s2s_lightning.callbacks.checkpoints import SAVED_AT, TEMPORARY
+from s2s_lightning.callbacks.checkpoints import SAVED_AT
+from s2s_lightning.callbacks.growing_files import LINES, cut_back, set_aside
+from s2s_lightning.callbacks.whole_files import TEMPORARY
 from s2s_lightning.checkpoint import read
 from s2s_lightning.errors import UserError
 from s2s_lightning.runs import told_folder
@@ -98,7 +100,12 @@ def is_whole(path: Path) -> bool:
 
 
 def tidy(run: Run) -> None:
-    """Remove what the writing of a checkpoint has left when it was cut short."""
-    if not rank_zero_only.rank:  # type: ignore[attr-defined]
-        for path in (run.folder / "checkpoints").glob(f"*.ckpt{TEMPORARY}"):
-            path.unlink(missing_ok=True)
+    """Remove what a writing has left that was cut short, and from the logs what came after the checkpoint."""
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return
+    for path in (run.folder / "checkpoints").glob(f"*.ckpt{TEMPORARY}"):
+        path.unlink()
+    if run.checkpoint:
+        cut_back(run.folder, read(run.checkpoint).get(LINES, {}))
+    else:
+        set_aside(run.folder)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
+from s2s_lightning.data.position import Position
 from s2s_lightning.data.ragged import IntArray
 
 WINDOW = 2**18
@@ -135,6 +136,7 @@ class BucketSampler(Sampler[BatchIndex]):
         rank: of this process.
         world_size: processes that share an epoch.
         accumulate: batches of each rank in one optimizer step.
+        start: where the epoch that it names begins, of which a resumed run has seen the first batches.
         limit: where an epoch is cut short, in batches of each rank (int) or as a fraction (float), as Lightning's
             ``limit_train_batches``; it ends a window of accumulation.
     """
@@ -150,6 +152,7 @@ class BucketSampler(Sampler[BatchIndex]):
         world_size: int = 1,
         accumulate: int = 1,
         limit: int | float = 1.0,
+        start: Position = Position(),  # noqa: B008
     ) -> None:
         self.lengths = lengths
         self.rows = rows
@@ -159,7 +162,8 @@ class BucketSampler(Sampler[BatchIndex]):
         self.world_size = world_size
         self.accumulate = accumulate
         self.limit = limit
-        self.epoch = 0
+        self.start = start
+        self.epoch = start.epoch
         first = len(self._draw(0))
         self._steps = math.ceil((first + self._spare(first)) / world_size)
 
@@ -173,7 +177,8 @@ class BucketSampler(Sampler[BatchIndex]):
     def __iter__(self) -> Iterator[BatchIndex]:
         plan = self.plan(self.epoch)
         steps = self._deal(plan)
-        for slot, divisor in zip(steps[:, self.rank], self._divisors(plan, steps), strict=True):
+        first = self.start.batches if self.epoch == self.start.epoch else 0
+        for slot, divisor in zip(steps[first:, self.rank], self._divisors(plan, steps)[first:], strict=True):
             repeated = slot >= len(plan)
             yield BatchIndex(plan.batch(slot % len(plan)), math.inf if repeated else float(divisor), self.epoch)
 

@@ -25,6 +25,7 @@ from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
 from s2s_lightning.data.copying import Copier, IdRows
 from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
 from s2s_lightning.data.dataset import Copies, EpochwiseDataset, PairDataset
+from s2s_lightning.data.position import Position, position_of
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store, write_evaluation, write_training
@@ -112,6 +113,7 @@ class Seq2SeqData(LightningDataModule):
         self._tokenizers: Tokenizers | None = None
         self._stores: dict[Split, Store] = {}
         self._fingerprints: dict[Split, str] = {}
+        self._start = Position()
 
     # Preparing
 
@@ -260,6 +262,7 @@ class Seq2SeqData(LightningDataModule):
             "world_size": world_size,
             "accumulate": 1 if trainer is None else trainer.accumulate_grad_batches,
             "limit": 1.0 if trainer is None else trainer.limit_train_batches or 1.0,
+            "start": self._start,
         }
         if self._epochs is not None:
             return EpochwiseSampler(self._read_epoch, self.budget, **options)
@@ -417,10 +420,19 @@ class Seq2SeqData(LightningDataModule):
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        return {"tokenizers": self.tokenizers.state(), "copy": self.copy}
+        state = {"tokenizers": self.tokenizers.state(), "copy": self.copy}
+        if self._trains:
+            state["position"] = list(position_of(self.trainer))
+        return state
+
+    @property
+    def _trains(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == "fit"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the tokenizers of a checkpoint; ids made by others are forgotten."""
+        """Take the tokenizers of a checkpoint, and its place in the data; ids made by others are forgotten."""
+        if self._trains and "position" in state_dict:
+            self._start = Position(*state_dict["position"])
         if self._tokenizers is None or self._tokenizers.state() != state_dict["tokenizers"]:
             self._tokenizers = Tokenizers.from_state(state_dict["tokenizers"])
             self._stores.clear()
