@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from s2s_lightning import PROGRAM, __version__, failures
+from s2s_lightning import PROGRAM, __version__, failures, signals
 from s2s_lightning.errors import UserError
 from s2s_lightning.ranks import place
 from s2s_lightning.suggest import closest, did_you_mean
@@ -65,6 +65,8 @@ def run(args: Sequence[str]) -> None:
     else:
         from s2s_lightning.memory import reuse_freed_memory
 
+        if command == "fit" and signals.in_slurm():
+            signals.listen()
         reuse_freed_memory()
         if os.getcwd() not in sys.path:  # a user's own classes, which ``python -m`` finds but the installed script not
             sys.path.append(os.getcwd())

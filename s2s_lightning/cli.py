@@ -24,8 +24,9 @@ from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.draws import Draws
-from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
 from s2s_lightning.callbacks.roll_call import RollCall
+from s2s_lightning.callbacks.stopping import StopWhenAsked
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
 from s2s_lightning.checkpoint import (
@@ -261,8 +262,10 @@ class CLI(LightningCLI):
         if config["enable_progress_bar"] is False:
             kept = [callback for callback in kept if type(callback) is not DEFAULT_CALLBACKS["progress"]]
         checkpoints: BestAndLast = self.config_init.checkpoint
-        if config["enable_checkpointing"] is not False:
-            kept += [checkpoints, StopOnInterrupt(checkpoints)]
+        saves = config["enable_checkpointing"] is not False
+        self.stopping = StopWhenAsked(checkpoints if saves else None)
+        if saves:
+            kept.append(checkpoints)
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
         if in_sweep():
@@ -270,12 +273,13 @@ class CLI(LightningCLI):
         plain = self._plain()
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
-        return [Draws(), *kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
+        rest = [ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
+        return [Draws(), *kept, *rest]
 
     # Running
 
     def start(self) -> None:
-        """Fit, validate, test or predict. Ctrl-C ends with exit code 130 and the way to go on."""
+        """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
         watch_children()
         method = getattr(self.trainer, self.command)
         try:
@@ -284,7 +288,7 @@ class CLI(LightningCLI):
             if self.trainer.state.status != "interrupted":
                 raise
             self._say_how_to_go_on()
-            sys.exit(130)
+            sys.exit(self.stopping.leave(self.trainer))
         except (MisconfigurationException, ValueError) as error:
             if not raised_by_lightning(error):
                 raise
@@ -293,8 +297,9 @@ class CLI(LightningCLI):
             rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
 
     def _say_how_to_go_on(self) -> None:
-        last = self.config_init.checkpoint.last_model_path
-        how = f"go on with: {PROGRAM} fit --ckpt_path {last}" if last else "nothing was saved"
+        saved = self.config_init.checkpoint.last_model_path or (self.run and self.run.checkpoint)
+        folder = self.trainer.default_root_dir
+        how = f"go on with: {PROGRAM} fit --resume {folder}" if saved else "nothing was saved"
         rank_zero_info(f"stopped at step {self.trainer.global_step}; {how}")
 
 
@@ -327,18 +332,23 @@ def hush() -> None:
     # The data module begins where the checkpoint stands.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
+    # A machine that can submit jobs may also train by itself.
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
         logging.getLogger(f"lightning.{name}").addFilter(worth_saying)
     if place().rank:
         warnings.simplefilter("ignore")  # rank 0 gives the same ones
 
 
-NO_NEWS = ("💡", "TPU available", "HPU available", "Seed set to", "Loading `train", "Initializing distributed")
-
-
 def worth_saying(record: logging.LogRecord) -> bool:
     """Whether a message of Lightning's is news."""
-    return not re.sub(r"^\[rank: \d+\] ", "", record.getMessage()).startswith(NO_NEWS)
+    return not re.sub(r"^\[rank: \d+\] ", "", record.getMessage()).startswith(UNWORTHY)
+
+
+UNWORTHY = (
+    "💡", "TPU available", "HPU available", "Seed set to", "Loading `train", "\nDetected KeyboardInterrupt",
+    "Initializing distributed",
+)  # fmt: skip
 
 
 def refuse_export(path: str) -> None:

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
     "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules"},
     "families": {"families", "architecture", "loss", "nn", "module"},
-    "data": {"data", "batch", "files"},
+    "data": {"data", "batch", "files", "signals"},
 }
 TORCH_ALONE = {"nn", "loss", "schedules", "architecture", "decoding", "objectives", "families"}
 STANDARD = {

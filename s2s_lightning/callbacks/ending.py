@@ -1,24 +1,12 @@
-"""How a run ends: with a validation, when patience is out, or with a checkpoint when Ctrl-C is pressed."""
+"""How a run ends by itself: with a validation, or when patience is out."""
 
-import signal
-from types import FrameType
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.errors import check_at_least
-
-AGREE_EVERY = 20
-"""Steps between two questions of the ranks whether one of them was interrupted: each is a synchronisation."""
-
-
-def agreed(trainer: Trainer, requested: bool) -> bool:
-    """Whether a rank was asked to end: each hears of it at a step of its own, but all must act at the same one."""
-    if trainer.world_size > 1 and trainer.global_step % AGREE_EVERY:
-        return False
-    return bool(trainer.strategy.reduce_boolean_decision(requested, all=False))
 
 
 class ValidateAtEnd(Callback):
@@ -54,33 +42,3 @@ class Patience(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """All but the patience, which a resumed run may change."""
         super().load_state_dict({**state_dict, "patience": self.patience})
-
-
-class StopOnInterrupt(Callback):
-    """Ctrl-C ends the run after the step that is being trained, with its state in last.ckpt; a second one at once.
-
-    Args:
-        checkpoints: what writes last.ckpt.
-    """
-
-    def __init__(self, checkpoints: BestAndLast) -> None:
-        self.checkpoints = checkpoints
-        self._requested = False
-        self._previous: Any = None
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._previous = signal.signal(signal.SIGINT, self._request)
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if agreed(trainer, self._requested):
-            self.checkpoints.save_last(trainer)
-            raise KeyboardInterrupt
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self._requested = True
-        signal.signal(signal.SIGINT, self._previous)
-        print("\nstopping after this step; Ctrl-C again stops at once", flush=True)

@@ -1,16 +1,15 @@
 """What a trial owes the W&B sweep whose agent has started it: to end well when it is stopped, to say why it failed."""
 
 import os
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import partial
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
-from s2s_lightning.callbacks.ending import agreed
+from s2s_lightning.signals import STOP, asked
 
 
 def in_sweep() -> bool:
@@ -27,16 +26,10 @@ class WandbTrial(Callback):
     """
 
     def __init__(self) -> None:
-        self._requested = threading.Event()  # set by a thread of W&B's
         if is_first():
             import wandb
 
-            wandb.setup(settings=wandb.Settings(stop_fn=self._requested.set))
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if not trainer.should_stop and agreed(trainer, self._requested.is_set()):
-            rank_zero_info(f"the sweep stops this trial at step {trainer.global_step}")
-            trainer.should_stop = True
+            wandb.setup(settings=wandb.Settings(stop_fn=partial(asked.hear, STOP)))  # called by a thread of W&B's
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Say what happened while the run is there to keep it: loggers end it before Python says so."""

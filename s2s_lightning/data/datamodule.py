@@ -33,6 +33,7 @@ from s2s_lightning.data.tokenizers import CheckpointFile, Tokenizer
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers, opened
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.signals import leave_to_parent
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -303,6 +304,7 @@ class Seq2SeqData(LightningDataModule):
         options: dict[str, Any] = {
             "batch_size": None,
             "num_workers": self.num_workers,
+            "worker_init_fn": leave_to_parent if self.num_workers else None,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": is_available(),
         }

@@ -1,46 +1,196 @@
-"""Ctrl-C ends a run well."""
+"""Ctrl-C and the signals of clusters and supervisors end a run well."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from tests.cli.conftest import Run, command, fitted
+from s2s_lightning import signals
+from s2s_lightning.callbacks import stopping
+from s2s_lightning.callbacks.stopping import Agreement
+from tests.cli.conftest import Run, command, done, fitted
+
+TWO = ["--trainer.val_check_interval", 2]
 
 
-class PressCtrlC(Callback):
-    """At the second step."""
+class Signal(Callback):
+    """To this very process, when it has made two steps: in the second one, or in the validation after it.
+
+    Args:
+        number: of the signal.
+        validating: whether it comes in the validation.
+    """
+
+    def __init__(self, number: int, validating: bool = False) -> None:
+        self.number, self.validating = number, validating
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+        if trainer.global_step == 1 and not self.validating:
+            os.kill(os.getpid(), self.number)
+
+    def on_validation_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == 2 and self.validating:
+            os.kill(os.getpid(), self.number)
+
+
+class PressCtrlC(Signal):
+    """At the second step."""
+
+    def __init__(self) -> None:
+        super().__init__(signal.SIGINT)
+
+
+def sends(number: int, validating: bool = False) -> list[object]:
+    """Options of a run that gets a signal."""
+    mine = f"--trainer.callbacks+={__name__}.Signal"
+    return [mine, "--trainer.callbacks.number", number, "--trainer.callbacks.validating", str(validating).lower()]
 
 
 @pytest.fixture
 def _restored_signal() -> Iterator[None]:
     """Lightning ignores further interrupts while it shuts down, and afterwards."""
-    handler = signal.getsignal(signal.SIGINT)
+    numbers = (signal.SIGINT, *signals.GRACEFUL)
+    handlers = [signal.getsignal(number) for number in numbers]
     yield
-    signal.signal(signal.SIGINT, handler)
+    signals.asked.number = 0
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("_restored_signal")
-def test_ctrl_c_saves_the_step_and_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
-    presses = f"--trainer.callbacks+={__name__}.PressCtrlC"
-    result = command("fit", "--config", config, presses, "--trainer.default_root_dir", tmp_path)
+@pytest.mark.parametrize("number", [signal.SIGINT, *signals.GRACEFUL])
+def test_a_signal_saves_the_step_and_says_how_to_go_on(config: Path, tmp_path: Path, number: int) -> None:
+    result = command("fit", "--config", config, *sends(number), "--trainer.default_root_dir", tmp_path)
     (folder,) = tmp_path.glob("*/[0-9]*")
     last = Run(folder).last
-    assert result.code == 130
+    assert result.code == 128 + number
     assert torch.load(last, weights_only=True)["global_step"] == 2
     resumed = fitted(tmp_path / "resumed", "--ckpt_path", last, "--trainer.callbacks", "null")
     assert torch.load(resumed.last, weights_only=True)["global_step"] == 4
+
+
+def validations(run: Run) -> list[str]:
+    """Step and scores of each."""
+    if not (run.folder / "metrics.csv").exists():
+        return []
+    header, *rows = (line.split(",") for line in (run.folder / "metrics.csv").read_text().splitlines())
+    columns = [i for i, name in enumerate(header) if name.startswith("val/") or name == "step"]
+    return [",".join(row[i] for i in columns) for row in rows if row[header.index("val/loss")]]
+
+
+@pytest.mark.usefixtures("_restored_signal")
+@pytest.mark.parametrize("average", [[], ["--trainer.callbacks+=s2s_lightning.callbacks.EMA"]], ids=["", "EMA"])
+def test_a_signal_in_a_validation_leaves_it_to_the_resumed_run(
+    config: Path, tmp_path: Path, average: list[str]
+) -> None:
+    options = ["--config", config, *TWO, *average]
+    never = fitted(tmp_path / "never", *options)
+    left = Run(tmp_path / "left")
+    interrupted = [*options, "--run", left.folder]
+    assert command("fit", *interrupted, *sends(signal.SIGTERM, validating=True)).code == 128 + signal.SIGTERM
+    assert torch.load(left.last, weights_only=True)["global_step"] == 2
+    assert validations(left) == []
+    done("fit", *interrupted)
+    assert validations(left) == validations(never)
+    for name in ("last", "best"):
+        mine, theirs = (torch.load(getattr(run, name), weights_only=True) for run in (left, never))
+        assert mine["global_step"] == theirs["global_step"]
+        torch.testing.assert_close(mine["state_dict"], theirs["state_dict"], rtol=0, atol=0)
+        assert mine["loops"] == theirs["loops"]
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a job that is running; where it writes what it is told."""
+    program = tmp_path / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/told\necho "JobId=7 JobState=${{STATE-RUNNING}} Reason=None"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")  # by which Lightning lets alone what else there is of SLURM
+    return tmp_path / "told"
+
+
+@pytest.mark.usefixtures("_restored_signal")
+@pytest.mark.parametrize(
+    ("environment", "code", "told"),
+    [
+        ({}, 0, "show job 7\nrequeue 7\n"),
+        ({"STATE": "COMPLETING"}, 138, "show job 7\n"),  # its user has cancelled it
+        ({"S2S_LIGHTNING_TRIAL": "trial"}, 138, None),  # the job is its sweep's
+    ],
+)
+def test_a_job_goes_back_into_its_queue(
+    config: Path, tmp_path: Path, scontrol: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str],
+    code: int, told: str | None,
+) -> None:  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if folder := environment.get("S2S_LIGHTNING_TRIAL"):
+        monkeypatch.chdir(tmp_path)
+        Path(folder).mkdir()
+        Path(folder, "trial.json").write_text('{"metric": "val/loss", "may_stop": false}')
+    run = Run(tmp_path / "run")
+    assert command("fit", "--config", config, *sends(signal.SIGUSR1), "--run", run.folder).code == code
+    assert torch.load(run.last, weights_only=True)["global_step"] == 2
+    assert (scontrol.read_text() if scontrol.exists() else None) == told
+
+
+@pytest.mark.usefixtures("_restored_signal")
+def test_a_signal_from_before_python_listened_is_heard() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # as by: env --block-signal=USR1
+    signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+    assert signals.asked.number == 0
+    signals.listen()
+    assert signals.asked.number == signal.SIGUSR1
+
+
+def test_ranks_ask_each_other_at_the_same_steps_whatever_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that would wait for ever for each other's answer if they did not."""
+    monkeypatch.setattr(stopping, "SECONDS", 0.02)
+    meeting = threading.Barrier(2, timeout=10)
+    said: dict[int, torch.Tensor] = {}
+    heard: dict[int, tuple[int, int]] = {}
+    questions: list[int] = []
+
+    def rank(me: int) -> None:
+        def reduce(value: torch.Tensor, reduce_op: str) -> torch.Tensor:
+            questions.append(step)
+            said[me] = value
+            meeting.wait()
+            most = torch.maximum(said[0], said[1])
+            meeting.wait()
+            return most
+
+        strategy = SimpleNamespace(root_device=torch.device("cpu"), reduce=reduce)
+        trainer: Any = SimpleNamespace(world_size=2, strategy=strategy)
+        agree = Agreement()
+        for step in range(200):
+            threading.Event().wait(0.001 * (1 + 3 * me) if step < 100 else 0.001)
+            if number := agree(trainer, signal.SIGTERM if me and step >= 150 else 0, step):
+                heard[me] = (step, number)
+                return
+
+    threads = [threading.Thread(target=rank, args=(me,)) for me in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert heard[0] == heard[1] == (heard[0][0], signal.SIGTERM)
+    assert 150 <= heard[0][0] < 199
+    assert len(questions) < 100  # of 300 steps: it costs little
 
 
 def test_a_reader_that_leaves_early_hears_no_complaint(trained: Run, tmp_path: Path) -> None:

@@ -1,0 +1,212 @@
+"""A run that is asked to end from outside: by Ctrl-C, by a cluster, by a sweep."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities import rank_zero_info
+
+from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.requeue import own_job, requeue
+from s2s_lightning.signals import GRACEFUL, STOP, asked, in_slurm
+
+SECONDS = 2.0
+"""Between two questions of the ranks whether one of them was asked to end: each makes them wait for each other."""
+
+LAST_WORDS = 30.0
+"""Seconds that loggers have for what they still hold before the job is requeued."""
+
+
+class Agreement:
+    """What any rank was asked for, told to all at the same step: each hears of it at a step of its own.
+
+    The ranks also agree on the step of their next question, by the pace of the slowest: about ``SECONDS`` away, however
+    long a step is, and at least one.
+    """
+
+    def __init__(self) -> None:
+        self._due = 0
+        self._last: tuple[int, float] | None = None
+
+    def __call__(self, trainer: Trainer, number: int, step: int) -> int:
+        """0 where nothing was asked, or where it is not yet time to know.
+
+        Args:
+            trainer: of the run.
+            number: what this rank was asked for.
+            step: the same on all ranks; it grows.
+        """
+        if trainer.world_size == 1:
+            return number
+        if step < self._due:
+            return 0
+        now = time.monotonic()
+        pace = SECONDS if self._last is None else (now - self._last[1]) / max(1, step - self._last[0])
+        said = torch.tensor([number, pace], device=trainer.strategy.root_device)
+        number, pace = trainer.strategy.reduce(said, reduce_op="max").tolist()
+        self._due, self._last = step + max(1, int(SECONDS / max(pace, 1e-4))), (step, now)
+        return int(number)
+
+
+class StopWhenAsked(Callback):
+    """A signal ends the run after the step that is being trained, or within a validation, with its state in last.ckpt.
+
+    Ctrl-C, SIGTERM and SIGUSR1 do, on any rank; the same signal again ends at once. Not so in a SLURM job, which sends
+    more than one: the run is saved, and the job goes back into its queue.
+
+    Args:
+        checkpoints: what writes last.ckpt; without it the run ends all the same.
+    """
+
+    def __init__(self, checkpoints: BestAndLast | None) -> None:
+        self.checkpoints = checkpoints
+        self.number = 0
+        self._previous: dict[int, Any] = {}
+        self._steps, self._batches = Agreement(), Agreement()
+        self._validated = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        take_over(trainer)
+        if threading.current_thread() is threading.main_thread():
+            numbers = (signal.SIGINT,) if in_slurm() else (signal.SIGINT, *GRACEFUL)
+            self._previous = {number: signal.signal(number, self._hear) for number in numbers}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A signal that came while all was being made; nothing is new that must be saved."""
+        forget_half_a_batch(trainer)
+        self._answer(trainer, self._steps(trainer, asked.number, trainer.global_step), save=False)
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if not (accumulating(trainer) or validation_follows(trainer)):
+            self._answer(trainer, self._steps(trainer, asked.number, trainer.global_step))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._batches, self._validated = Agreement(), 0
+            self._leave_validation(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._validated += 1
+            self._leave_validation(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """A run that fails ends as any process does; one that is asked to end lets its loggers finish."""
+        if not self.number:
+            self._previous = {**dict.fromkeys(GRACEFUL, signal.SIG_DFL), **self._previous}
+            self._restore()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._restore()
+
+    def _leave_validation(self, trainer: Trainer) -> None:
+        """Not for ``STOP``, which has the time to wait for the end of it."""
+        number = self._batches(trainer, asked.number, self._validated)
+        if number > STOP:
+            if self._validated:
+                give_weights_back(trainer)
+            with validation_due(trainer):
+                # The end of a training is made again from the last checkpoint: of a finished one nothing would follow.
+                self._answer(trainer, number, save=not (accumulating(trainer) or ends(trainer)))
+
+    def _answer(self, trainer: Trainer, number: int, save: bool = True) -> None:
+        if not number:
+            return
+        asked.number = 0
+        if number == STOP:
+            if not trainer.should_stop:
+                rank_zero_info(f"the sweep stops this trial at step {trainer.global_step}")
+            trainer.should_stop = True
+            return
+        if save and self.checkpoints is not None:
+            self.checkpoints.save_last(trainer)
+        self.number = number
+        if trainer.is_global_zero and (job := own_job()):
+            late = threading.Timer(LAST_WORDS, requeue, (job,))
+            late.daemon = True
+            late.start()
+        raise KeyboardInterrupt
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        asked.hear(number)
+        if not in_slurm():
+            signal.signal(number, self._previous[number])
+        if number == signal.SIGINT:
+            print("\nstopping after this step; Ctrl-C again stops at once", flush=True)
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def leave(self, trainer: Trainer) -> int:
+        """The exit code of a run that was asked to end; its job goes back into the queue."""
+        number = self.number or signal.SIGINT
+        if job := own_job():
+            if not trainer.is_global_zero:
+                return 0  # srun would end the first rank, which has more to do, for any other
+            if self.number and requeue(job):
+                return 0
+        return 128 + number
+
+
+def take_over(trainer: Trainer) -> None:
+    """Lightning's own handler of SIGTERM talks to the other ranks where it stands, and waits for those that do not.
+
+    What comes of it is asked of the first rank at each step, and an error of the network is taken for a no.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+
+
+def accumulating(trainer: Trainer) -> bool:
+    """Whether gradients are held that no optimizer step has used yet."""
+    return trainer.fit_loop._should_accumulate()
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Whether this training step's validation is still to come: a run resumed from here would go without it."""
+    fetcher = trainer.fit_loop._data_fetcher
+    return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+
+
+def ends(trainer: Trainer) -> bool:
+    """Whether this is the last validation of a training that nothing would resume."""
+    return trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step
+
+
+@contextmanager
+def validation_due(trainer: Trainer) -> Iterator[None]:
+    """Within, Lightning takes a checkpoint for one of a validation that was left, and makes it anew on resume."""
+    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    kept = progress.state_dict()
+    done = progress.total.completed
+    for part, count in ((progress.total, done - progress.current.completed), (progress.current, 0)):
+        part.ready = part.started = count + 1
+        part.processed = part.completed = count
+    try:
+        yield
+    finally:
+        progress.load_state_dict(kept)
+
+
+def forget_half_a_batch(trainer: Trainer) -> None:
+    """Of the validation that is made anew, no batch is under way; Lightning would count it on."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    if loop.restarted_mid_evaluation:
+        total = loop.batch_progress.total
+        total.ready = total.started = total.completed
+
+
+def give_weights_back(trainer: Trainer) -> None:
+    """Validation is of the averaged weights where there are some; training goes on with its own."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging):
+            WeightAveraging.on_validation_epoch_end(callback, trainer, trainer.lightning_module)
