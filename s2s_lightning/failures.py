@@ -1,9 +1,9 @@
 """A failure among several processes is told once: by the rank that it befell, with its name and host.
 
 The ranks share a board, the store of their process group. Who fails writes its words there before it leaves. Its
-leaving makes the collectives of the others fail, who find the words and leave in silence, with the same exit code. Where
-no words are found, those who are left name the rank that does not answer. Before there is a process group, the others
-give rank 0 time to say the same first, and what started them ends them when it has.
+leaving makes the collectives of the others fail, who find the words and leave in silence, with the same exit code.
+Where no words are found, those who are left name the rank that does not answer. Before there is a process group, the
+others give rank 0 time to say the same first, and what started them ends them when it has.
 """
 
 import json
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from s2s_lightning.children import end_children, fate
 from s2s_lightning.ranks import place
+from s2s_lightning.signals import asked
 
 USER_ERROR = 2
 """Exit code of a ``UserError``."""
@@ -107,6 +108,11 @@ def lost_a_peer(error: BaseException | None) -> bool:
 def of_torchrun() -> bool:
     """Whether an agent looks after this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def agent_knows(symptom: str) -> bool:
+    """Whether the agent has seen a worker of its own die, and tells so: it is the only one, or ends this one too."""
+    return of_torchrun() and (bool(asked.number) or not place().several_nodes and bool(DIED.search(symptom)))
 
 
 def named(rank: int, host: str | None = None) -> str:
@@ -208,8 +214,8 @@ class Board:
         """The words of the rank that has failed, which it leaves before it goes; without any, who it must be."""
         self._leave_group()  # so that those who wait for this rank look at the board too
         self._write("lost", "")
-        if not self._told() and of_torchrun() and not place().several_nodes and DIED.search(own.words):
-            return Failure(own.words, own.code, teller=AGENT)
+        if not self._told() and agent_knows(own.words):
+            return own._replace(teller=AGENT)
         self._wait(GRACE if self.rank == 0 else 2 * GRACE, self._told)
         self.silent = [rank for rank in range(self.world) if not (self._has("lost", rank) or self._has("cause", rank))]
         ends = [f"{named(rank, self._read('host', rank))} {fate(rank) or GONE}" for rank in self.silent]
