@@ -67,7 +67,8 @@ def end(error: Exception, words: str, code: int) -> NoReturn:
         if code != USER_ERROR and first.words.endswith(words):
             traceback.print_exception(error)
         print(f"error: {' '.join(first.words.split())}", file=sys.stderr, flush=True)
-    _tell_torchrun(first, told=first.teller == rank)
+    if first.teller != AGENT:
+        _tell_torchrun(first, told=first.teller == rank)
     if board is not None:
         board.leave()
     end_children()
@@ -112,7 +113,7 @@ def of_torchrun() -> bool:
 
 def agent_knows(symptom: str) -> bool:
     """Whether the agent has seen a worker of its own die, and tells so: it is the only one, or ends this one too."""
-    return of_torchrun() and (bool(asked.number) or not place().several_nodes and bool(DIED.search(symptom)))
+    return of_torchrun() and (bool(asked.number) or (not place().several_nodes and bool(DIED.search(symptom))))
 
 
 def named(rank: int, host: str | None = None) -> str:
