@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-LEAVE = 15.0
+LEAVE = 12.0
 """Seconds that this process has to end by itself, and to say why, after one of the others has failed."""
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -46,7 +46,8 @@ def _watch() -> None:
     while not any(child.poll() for child in _children):
         time.sleep(0.2)
     time.sleep(LEAVE)
-    rank = next(i for i, child in enumerate(_children, 1) if child.returncode)
-    print(f"error: rank {rank} {fate(rank)}, and rank 0 did not notice", file=sys.stderr, flush=True)
+    rank, code = next((i, child.returncode) for i, child in enumerate(_children, 1) if child.returncode)
+    if code < 0:  # otherwise it has told why
+        print(f"error: rank {rank} {fate(rank)}", file=sys.stderr, flush=True)
     end_children()
-    os._exit(1)
+    os._exit(code if code > 0 else 1)

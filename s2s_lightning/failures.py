@@ -30,8 +30,8 @@ USER_ERROR = 2
 GRACE = 2.0
 """Seconds that a rank leaves rank 0 to fail in the same way and to say so for all."""
 
-PATIENCE = 6.0
-"""Seconds after which a board that does not answer is given up, and the ranks that have not left it."""
+PATIENCE = 10.0
+"""Seconds after which a board that does not answer is given up, and ranks that have not left it."""
 
 SYMPTOMS = re.compile(r"gloo|NCCL|TCPStore|Connection (closed|reset) by peer", re.IGNORECASE)
 """Of a collective that failed because another rank has left it."""
@@ -189,13 +189,13 @@ class Board:
             return found
         if not lost:
             return own._replace(words=f"{named(self.rank, _host())}: {own.words}")
-        return Failure(f"{named(0)} {GONE}", 1, teller=1)  # it served the board; torchrun's agent tells of itself
+        return Failure(f"{named(0)} {GONE}", 1, teller=AGENT if agent_knows(own.words) else 1)  # it served the board
 
     def leave(self) -> None:
         """Let the others' collectives fail; rank 0 stays until all have read the board, which it may serve."""
         within(GRACE, self._leave_group)
         within(GRACE, lambda: self._write("left", ""))
-        if self.rank == 0 and not of_torchrun():
+        if self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
             rest = {*range(self.world)} - {*self.silent}
             within(PATIENCE, lambda: self._wait(PATIENCE, lambda: all(self._has("left", rank) for rank in rest)))
 
@@ -213,11 +213,13 @@ class Board:
 
     def _of_a_peer(self, own: Failure) -> Failure:
         """The words of the rank that has failed, which it leaves before it goes; without any, who it must be."""
-        self._leave_group()  # so that those who wait for this rank look at the board too
+        within(GRACE, self._leave_group)  # so that those who wait for this rank look at the board too
         self._write("lost", "")
         if not self._told() and agent_knows(own.words):
             return own._replace(teller=AGENT)
         self._wait(GRACE if self.rank == 0 else 2 * GRACE, self._told)
+        if any(self._has("cause", rank) for rank in range(self.world)):
+            self._wait(2 * GRACE, self._told)
         self.silent = [rank for rank in range(self.world) if not (self._has("lost", rank) or self._has("cause", rank))]
         ends = [f"{named(rank, self._read('host', rank))} {fate(rank) or GONE}" for rank in self.silent]
         return self._claim(own._replace(words="; ".join(ends) or own.words))
