@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from s2s_lightning import PROGRAM, __version__, signals
+from s2s_lightning import PROGRAM, __version__, failures, signals
 from s2s_lightning.errors import UserError
+from s2s_lightning.ranks import place
 from s2s_lightning.suggest import closest, did_you_mean
 
 COMMANDS = {
@@ -79,7 +80,7 @@ def run(args: Sequence[str]) -> None:
 def fail(message: str) -> NoReturn:
     """One line on stderr and exit code 2."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(failures.USER_ERROR)
 
 
 def caused_by_user(error: BaseException | None) -> UserError | None:
@@ -89,10 +90,22 @@ def caused_by_user(error: BaseException | None) -> UserError | None:
     return error
 
 
+def asks_for_text(args: Sequence[str]) -> bool:
+    """Whether the command only prints something."""
+    return any(arg in ("-h", "--version", "--print_config") or arg.endswith("help") for arg in args)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point; tests call it with ``args``."""
     try:
-        run(sys.argv[1:] if args is None else args)
+        args = sys.argv[1:] if args is None else args
+        if not place().alone:
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a peer that is gone is worth no C++ stack
+        if place().rank and asks_for_text(args):
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # rank 0 prints it
+        if code := failures.failed_before():
+            sys.exit(code)
+        run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -100,7 +113,11 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if (user_error := caused_by_user(error)) is None:
+        user_error = caused_by_user(error)
+        if not failures.alone():
+            words = str(user_error) if user_error else f"{type(error).__name__}: {error}"
+            failures.end(error, words, code=failures.USER_ERROR if user_error else 1)
+        if user_error is None:
             raise
         fail(str(user_error))
 

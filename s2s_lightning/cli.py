@@ -1,6 +1,7 @@
 """The command line of training and evaluation: LightningCLI with groups for what a seq2seq run needs."""
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config,
 from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
 from s2s_lightning.callbacks.new_settings import NewSettings
+from s2s_lightning.callbacks.roll_call import RollCall
 from s2s_lightning.callbacks.stopping import StopWhenAsked
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
@@ -39,6 +41,7 @@ from s2s_lightning.checkpoint import (
     refuse,
     stored_config,
 )
+from s2s_lightning.children import watch_children
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
@@ -47,6 +50,7 @@ from s2s_lightning.given import config_files, given
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text
+from s2s_lightning.ranks import place, torchrun_size
 from s2s_lightning.resuming import named_run, tidy
 from s2s_lightning.runs import enter, new_run_folder
 from s2s_lightning.schedules import Schedule
@@ -255,6 +259,9 @@ class CLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """With the run's own folder, its logger, and the default callbacks beside the user's."""
+        if size := torchrun_size():
+            config["num_nodes"], processes = size
+            config["devices"] = processes if config["devices"] == "auto" else config["devices"]
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
@@ -274,7 +281,7 @@ class CLI(LightningCLI):
     def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:
         """Those of the command line, but for what the user has switched off or brought."""
         brought = {type(callback) for callback in as_list(config["callbacks"])}
-        kept = [callback for callback in callbacks if type(callback) not in brought]
+        kept = [RollCall(), *(callback for callback in callbacks if type(callback) not in brought)]
         if config["enable_progress_bar"] is False:
             kept = [callback for callback in kept if type(callback) is not DEFAULT_CALLBACKS["progress"]]
         checkpoints: BestAndLast = self.config_init.checkpoint
@@ -292,12 +299,13 @@ class CLI(LightningCLI):
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
         last = [ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
-        return [Draws(), *kept, *last]
+        return [RollCall(), Draws(), *kept, *last]
 
     # Running
 
     def start(self) -> None:
         """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
+        watch_children()
         try:
             if self.command == "fit":
                 self._fit()
@@ -370,17 +378,20 @@ def hush() -> None:
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
     # A machine that can submit jobs may also train by itself.
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(worth_saying)
+    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{name}").addFilter(worth_saying)
+    if place().rank:
+        warnings.simplefilter("ignore")  # rank 0 gives the same ones
 
 
 def worth_saying(record: logging.LogRecord) -> bool:
     """Whether a message of Lightning's is news."""
-    return not record.getMessage().startswith(UNWORTHY)
+    return not re.sub(r"^\[rank: \d+\] ", "", record.getMessage()).startswith(UNWORTHY)
 
 
 UNWORTHY = (
-    "💡", "TPU available", "HPU available", "Seed set to", "Loading `train", "\nDetected KeyboardInterrupt"
+    "💡", "TPU available", "HPU available", "Seed set to", "Loading `train", "\nDetected KeyboardInterrupt",
+    "Initializing distributed",
 )  # fmt: skip
 
 
