@@ -21,7 +21,7 @@ import s2s_lightning.utilities  # noqa: F401
 from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
-from s2s_lightning.callbacks.configuration import WAYS_TO_START, Config, Configuration
+from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
@@ -41,7 +41,8 @@ from s2s_lightning.given import config_files, given
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text
-from s2s_lightning.runs import new_run_folder
+from s2s_lightning.resuming import named_run, tidy
+from s2s_lightning.runs import enter, new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tools import tools_of
 from s2s_lightning.tracking import Identity, Record, identity_of, loggers
@@ -83,7 +84,9 @@ class CLI(LightningCLI):
         hush()
         self.command = command
         self.goes_on_with: Identity | None = None
+        self.goes_on_at = 0
         self.given = given(args)
+        self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
         super().__init__(
             Seq2SeqModule,
@@ -123,55 +126,78 @@ class CLI(LightningCLI):
             type=str | None,
             help="checkpoint whose weights and tokenizers a new run starts from; model and tokenizers can be changed",
         )
+        if self.command == "fit":
+            parser.add_argument(
+                "--resume",
+                type=str | None,
+                help="folder of a run to go on with, in that folder, from its newest whole checkpoint",
+            )
+            parser.add_argument(
+                "--run",
+                type=str | None,
+                help="folder of the run instead of a new one; a run goes on there from its newest whole checkpoint, "
+                "if there is one: the same command line begins and continues it",
+            )
         for side in ("src", "tgt"):
             source, target = f"data.{side}_vocab_size", f"model.init_args.{side}_vocab_size"
             parser.link_arguments(source, target, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """The settings of the checkpoint, if any, then the configuration files and options in their order."""
-        stored = self._stored()
+        stored = known = self._stored(self.given)
+        if self.run and self.run.checkpoint:
+            stored = self._stored({"ckpt_path": str(self.run.checkpoint)})
+            known = known if self._typed_in_full() else stored
         # Defaults with their class alone: --optimizer Adam must not inherit the weight decay of AdamW.
         classes: Config = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
         if self.command == "fit":
             classes["trainer"] = {"logger": {"class_path": "s2s_lightning.tracking.Wandb"}}
-        base = parser.parse_object({**classes, **stored}, defaults=False, _skip_validation=True)
+        base = parser.parse_object({**classes, **known}, defaults=False, _skip_validation=True)
         self.config = parser.parse_args(args, namespace=base)
         for group in ("data", "trainer", "checkpoint"):
             if not isinstance(self.config[group], Namespace):
                 raise UserError(f"{group} must map options to values, but is {self.config[group]!r}")
         if model := self.config.model:
             refuse_vocabulary_sizes(model.init_args)
+        if self.run and self.run.checkpoint:
+            self.config.ckpt_path, self.config.init_from = str(self.run.checkpoint), None
         if self.config.ckpt_path:
             refuse_contradictions(self._plain(), stored)
         for way in WAYS_TO_START:
             if path := self.config[way]:  # resolved now, for ``latest`` will point elsewhere
                 self.config[way] = str(Path(path).resolve())
 
-    def _stored(self) -> Config:
+    def _typed_in_full(self) -> bool:
+        """Whether the command line that began the run is typed once more: the checkpoint has nothing to add to it."""
+        begins = any(self.given.get(key) for key in ("model", *WAYS_TO_START))
+        return bool(self.given.get("run")) and begins
+
+    def _stored(self, given: Config) -> Config:
         """What is said by the checkpoint that the run starts from."""
-        if self.given.get("ckpt_path") and self.given.get("init_from"):
+        if given.get("ckpt_path") and given.get("init_from"):
             raise UserError("--ckpt_path goes on with a run and --init_from begins one: give one of them")
-        if path := self.given.get("ckpt_path"):
+        if path := given.get("ckpt_path"):
             refuse_export(path)
             checkpoint = read(path)
             if self.command == "fit":
                 check_resumable(checkpoint, path)
                 self.goes_on_with = identity_of(checkpoint)
+                self.goes_on_at = checkpoint["global_step"]
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
             return config
         if self.command not in ("fit", "prepare"):
             raise UserError(f"{self.command} needs --ckpt_path, a checkpoint to evaluate")
-        if path := self.given.get("init_from"):
+        if path := given.get("init_from"):
             stored = stored_config(read(path))
-            return {} if "model" in self.given else {"model": stored["model"]}
+            return {} if "model" in given else {"model": stored["model"]}
         return {}
 
     def _plain(self) -> Config:
         """The whole configuration as YAML has it."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
-        return {key: value for key, value in config.items() if key != "config"}
+        return {key: value for key, value in config.items() if key not in ("config", *PLACES)}
 
     # Instantiation
 
@@ -206,15 +232,21 @@ class CLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """With the run's own folder, its logger, and the default callbacks beside the user's."""
-        name = self.name or type(self.model).__name__.lower()
-        folder = new_run_folder(Path(config["default_root_dir"]) / name, self.command)
+        folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
-        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
+        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with, self.goes_on_at)
         config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             return Trainer(**config)
         except (MisconfigurationException, ValueError) as error:
             raise UserError(f"trainer: {error}") from error
+
+    def _folder(self, root: Path) -> Path:
+        """The run's, which is there."""
+        if self.run is None:
+            return new_run_folder(root / (self.name or type(self.model).__name__.lower()), self.command)
+        tidy(self.run)
+        return enter(self.run.folder)
 
     def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:
         """Those of the command line, but for what the user has switched off or brought."""
@@ -230,6 +262,8 @@ class CLI(LightningCLI):
         if in_sweep():
             kept.append(WandbTrial())
         plain = self._plain()
+        if self.run and self.run.checkpoint:
+            plain["ckpt_path"] = None  # its own, of no use to who repeats the run
         return [*kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
 
     # Running

@@ -10,7 +10,7 @@ import yaml
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
 
-NAMED = ("ckpt_path", "init_from", "model")
+NAMED = ("ckpt_path", "init_from", "resume", "run", "model")
 
 
 def given(args: Sequence[str]) -> dict[str, Any]:

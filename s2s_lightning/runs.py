@@ -11,6 +11,9 @@ from lightning.pytorch.utilities import rank_zero_only
 VARIABLE = "S2S_LIGHTNING_RUN"
 """Environment variable by which the first process tells the folder to those that it starts."""
 
+_new: set[str] = set()
+"""The folders that this process has made for itself, and not at a place that the user has named."""
+
 
 def new_run_folder(parent: Path, command: str) -> Path:
     """``parent/<time>``, with the command unless it is fit: new, made by the first process, told to those it starts.
@@ -21,21 +24,39 @@ def new_run_folder(parent: Path, command: str) -> Path:
     time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = parent / (time if command == "fit" else f"{time}_{command}")
     if rank_zero_only.rank:  # type: ignore[attr-defined]
-        return Path(os.environ.get(VARIABLE, folder))
+        return told_folder() or folder
     folder = _made(folder)
     os.environ[VARIABLE] = str(folder)
+    _new.add(str(folder))
+    return folder
+
+
+def told_folder() -> Path | None:
+    """What the first process has told this one, which it has started."""
+    told = os.environ.get(VARIABLE) if rank_zero_only.rank else None  # type: ignore[attr-defined]
+    return Path(told) if told else None
+
+
+def enter(folder: Path) -> Path:
+    """Make a folder that the user has named, unless it is there, and tell it to the processes started from here."""
+    if not rank_zero_only.rank:  # type: ignore[attr-defined]
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[VARIABLE] = str(folder)
     return folder
 
 
 def become_latest(folder: Path) -> None:
     """Point ``latest`` beside the run's folder to it, where the file system has links.
 
-    A training does so when it has a checkpoint: ``latest`` always has something to go on with. A folder that
-    ``new_run_folder`` has not made is left alone, for what stands beside it is not ours.
+    A training does so when it has a checkpoint: ``latest`` always has something to go on with. A folder that is not of
+    this run is left alone, and so is one that the user has put where no ``latest`` stands: what is beside it is not
+    ours.
     """
-    own = os.environ.get(VARIABLE)
-    if not rank_zero_only.rank and own and Path(own).resolve() == folder.resolve():  # type: ignore[attr-defined]
-        _point(folder.with_name("latest"), folder)
+    own, latest = os.environ.get(VARIABLE), folder.with_name("latest")
+    if rank_zero_only.rank or not own or Path(own).resolve() != folder.resolve():  # type: ignore[attr-defined]
+        return
+    if latest.is_symlink() or own in _new:
+        _point(latest, folder)
 
 
 def _made(folder: Path) -> Path:

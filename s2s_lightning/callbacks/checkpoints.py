@@ -1,6 +1,7 @@
 """best.ckpt and last.ckpt, and those that are kept beside them."""
 
 import math
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,12 @@ from s2s_lightning.runs import become_latest
 from s2s_lightning.suggest import closest, did_you_mean
 
 Mode = Literal["min", "max"]
+
+SAVED_AT = "s2s_lightning_saved_at"
+"""Key of a checkpoint -> when it was made, in seconds since 1970: of one step the later knows its validation."""
+
+TEMPORARY = ".tmp"
+"""Suffix of a checkpoint that is being written."""
 
 
 class Validated(NamedTuple):
@@ -106,6 +113,9 @@ class BestAndLast(Checkpoint):
 
     def _path(self, validated: Validated) -> str:
         return str(self._folder / f"step_{validated.step:07}.ckpt")
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[SAVED_AT] = time.time()
 
     def state_dict(self) -> dict[str, Any]:
         """``score``: the metric of the very weights that the checkpoint holds, None where they were not validated."""

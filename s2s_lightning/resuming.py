@@ -1,0 +1,104 @@
+"""The run that ``fit`` goes on with in its own folder, and the checkpoint to go on from."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+
+from s2s_lightning.callbacks.checkpoints import SAVED_AT, TEMPORARY
+from s2s_lightning.checkpoint import read
+from s2s_lightning.errors import UserError
+from s2s_lightning.runs import told_folder
+
+
+class Run(NamedTuple):
+    """A folder that the user has named, and the checkpoint to go on from; None where the run begins there."""
+
+    folder: Path
+    checkpoint: Path | None
+
+
+class Found(NamedTuple):
+    """A checkpoint by what it says of itself, the older first."""
+
+    step: int
+    saved_at: float
+    path: Path
+
+
+def named_run(given: Mapping[str, Any]) -> Run | None:
+    """The run of ``--resume`` or ``--run``; None with neither.
+
+    Every process chooses for itself, before they meet and thus before any of them can write; what an earlier start has
+    left is the same for all.
+
+    Raises:
+        UserError: options that exclude each other; nothing to resume.
+    """
+    resume, run = given.get("resume"), given.get("run")
+    if not (resume or run):
+        return None
+    if resume:
+        for other in ("run", "ckpt_path", "init_from"):
+            if given.get(other):
+                raise UserError(f"--resume goes on in the folder of a run, and --{other} does something else: give one")
+    folder = told_folder() or Path(resume or run).resolve()
+    if resume:
+        _check_folder(Path(resume))
+    checkpoint = newest(folder)
+    if resume and checkpoint is None:
+        raise UserError(f"--resume {resume}: there is no whole checkpoint in {resume}/checkpoints to go on from")
+    return Run(folder, checkpoint)
+
+
+def _check_folder(path: Path) -> None:
+    if path.is_file():
+        raise UserError(f"--resume {path} is a file, and takes the folder of a run: {path.parent.parent}, say")
+    if not path.is_dir():
+        raise UserError(f"--resume {path}: there is no such folder")
+
+
+def newest(folder: Path) -> Path | None:
+    """Of a run's checkpoints the newest that is whole and can be gone on from; torn ones are passed over, and named."""
+    checkpoints = sorted((folder / "checkpoints").glob("*.ckpt"))
+    found = {path: _header(path) for path in checkpoints}
+    torn = [path for path, header in found.items() if header is None]
+    for candidate in sorted(filter(None, found.values()), reverse=True):
+        if candidate.step < 0:
+            continue
+        if is_whole(candidate.path):
+            also = f"; torn, and passed over: {', '.join(path.name for path in torn)}" if torn else ""
+            rank_zero_info(f"going on from step {candidate.step} of {candidate.path}{also}")
+            return candidate.path
+        torn.append(candidate.path)
+    if torn:
+        rank_zero_info(f"torn, and passed over: {', '.join(map(str, torn))}")
+    return None
+
+
+def _header(path: Path) -> Found | None:
+    """What a checkpoint says of itself, step -1 if it holds no more than weights; None of one that cannot be read."""
+    try:
+        checkpoint = read(path)
+    except UserError:
+        return None
+    step = checkpoint["global_step"] if "optimizer_states" in checkpoint else -1
+    return Found(step, checkpoint.get(SAVED_AT, path.stat().st_mtime), path)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every entry of the file is what its checksum says."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, EOFError, zipfile.BadZipFile):
+        return False
+
+
+def tidy(run: Run) -> None:
+    """Remove what the writing of a checkpoint has left when it was cut short."""
+    if not rank_zero_only.rank:  # type: ignore[attr-defined]
+        for path in (run.folder / "checkpoints").glob(f"*.ckpt{TEMPORARY}"):
+            path.unlink(missing_ok=True)
