@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.configuration import Configuration
-from s2s_lightning.callbacks.run import network, run_folder, texts
+from s2s_lightning.callbacks.run import gradient_norm, network, run_folder, texts
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.locating import Finding, locate
 from s2s_lightning.module import Seq2SeqModule
@@ -113,8 +113,8 @@ class NonFinite(Callback):
 
     def _gradients_are_bad(self, pl_module: LightningModule) -> Tensor | None:
         """Of all ranks alike, as they share their gradients."""
-        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        return ~torch.nn.utils.get_total_norm(gradients).isfinite() if gradients else None
+        norm = gradient_norm(pl_module)
+        return None if norm is None else ~norm.isfinite()
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, gradients: Tensor | None) -> bool:
         """Whether any rank has something to handle; the one synchronisation."""

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from s2s_lightning import PAD
+from s2s_lightning.__main__ import main
 from s2s_lightning.architecture import Decoder
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.freezing import Freeze
@@ -166,6 +167,12 @@ def gradients(folder: str, cases: str, plain: Sequence[str] = ()) -> dict[str, l
         if name in plain:
             found[name].append(fit(case, folder, limit_train_batches=1))
     return found
+
+
+def commands(*lines: Sequence[str]) -> None:
+    """Command lines, one after the other."""
+    for line in lines:
+        main(line)
 
 
 CASES = {"families": FAMILIES, "variants": VARIANTS}

@@ -11,6 +11,7 @@ import torch
 import torch.multiprocessing
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
 
 TIMEOUT = timedelta(seconds=60)
 RANKS = "RANKS_OF_THE_TEST"  # for Lightning forgets WORLD_SIZE after a fit
@@ -33,6 +34,7 @@ def over(world_size: int, folder: Path, job: Callable[..., Any], *args: Any) -> 
 
 def _rank(rank: int, environment: dict[str, str], folder: str, job: Callable[..., Any], args: tuple[Any, ...]) -> None:
     os.environ.update(environment, LOCAL_RANK=str(rank))
+    rank_zero_only.rank = rank  # as Lightning finds it when it is imported by a process that is a rank already
     torch.set_num_threads(1)
     torch.save(job(*args), Path(folder) / f"{rank}.pt")
 
