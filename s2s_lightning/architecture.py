@@ -136,7 +136,7 @@ class Decoder(nn.Module, ABC):
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         """Y (B, T, E) is an embedded piece of target of any length T >= 1."""
 
-    def drop_gate(self) -> None:  # noqa: B027  most have none
+    def drop_gate(self) -> None:
         """The readout does not copy: what makes ``DecoderOutput.gate`` would have no gradient, which DDP waits for."""
 
 

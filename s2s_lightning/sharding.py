@@ -5,8 +5,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 
 from s2s_lightning.architecture import Seq2Seq
 
-ENTRANCES = ("start", "teacher_force", "scores", "cross_entropy", "step", "log_probs")
-"""The methods of a network, beside ``forward``, that read its weights."""
+ENTRANCES = ("start", "scores", "cross_entropy")
+"""The methods of a network, beside ``forward``, that read weights which are neither encoder's nor decoder's.
+
+None calls another: the inner one would give the weights back, and the outer one once more.
+"""
 
 
 def shard(network: Seq2Seq, mesh: DeviceMesh) -> None:

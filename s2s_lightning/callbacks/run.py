@@ -95,6 +95,11 @@ def whole(x: Tensor) -> Tensor:
     return x.full_tensor() if isinstance(x, DTensor) else x
 
 
+def is_sharded(pl_module: LightningModule) -> bool:
+    """Whether each rank holds a part of the weights alone."""
+    return any(isinstance(parameter, DTensor) for parameter in pl_module.parameters())
+
+
 def source_ids(batch: Batch) -> list[list[int]]:
     """The real source ids of each sentence, EOS last."""
     lengths = (~batch.src_padding).sum(1).tolist()

@@ -1,5 +1,6 @@
 """What ranks do: each function runs on all of them and returns what the test compares."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from s2s_lightning import PAD
 from s2s_lightning.__main__ import main
@@ -29,18 +32,19 @@ from s2s_lightning.objectives import (
     RDrop,
     ScheduledSampling,
 )
+from s2s_lightning.strategies import FSDP
 from tests.contract.conftest import CONFIGS, batch_of, build
-from tests.distributed.ranks import quiet_trainer, world
+from tests.distributed.ranks import TIMEOUT, quiet_trainer, world
 from tests.objectives.networks import without_dropout
 
 SIZE = 4
 """Sentences of a batch."""
 
 
-def data(pairs: int) -> Seq2SeqData:
+def data(pairs: int, evaluated: int = 0) -> Seq2SeqData:
     """Pairs of 1 to 9 tokens."""
-    corpus = Generated("reverse", max_length=9, symbols=6, train_pairs=pairs, val_pairs=0, test_pairs=0)
-    return Seq2SeqData(corpus, batch_size=SIZE)
+    sizes = {"train_pairs": pairs, "val_pairs": evaluated, "test_pairs": 0}
+    return Seq2SeqData(Generated("reverse", max_length=9, symbols=6, **sizes), batch_size=SIZE)
 
 
 class AgainstOneBatch(Callback):
@@ -169,10 +173,62 @@ def gradients(folder: str, cases: str, plain: Sequence[str] = ()) -> dict[str, l
     return found
 
 
+class Trained(NamedTuple):
+    """What a training has come to: its weights, and the validation sentences as the search has decoded them."""
+
+    weights: Tensor
+    hypotheses: dict[int, list[int]]
+
+
+class Decoded(Callback):
+    """Keeps what validation has decoded on this rank."""
+
+    def __init__(self) -> None:
+        self.hypotheses: dict[int, list[int]] = {}
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *position: int
+    ) -> None:
+        for row, best in zip(outputs["index"].tolist(), outputs["hypotheses"], strict=True):
+            self.hypotheses[row] = best[0].tokens
+
+
+def sharded(folder: str, families: Sequence[str]) -> dict[str, dict[str, Trained]]:
+    """Of each family a training by DDP and by FSDP."""
+    return {family: {name: trained(family, folder, name) for name in STRATEGIES} for family in families}
+
+
+def trained(family: str, folder: str, strategy: str) -> Trained:
+    """Three steps with momentum, and a validation."""
+    module, decoded = of_config(family), Decoded()
+    without_dropout(module.model)
+    module.optimizer = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    options = {"strategy": STRATEGIES[strategy](timeout=TIMEOUT), "gradient_clip_val": 0.1, "max_epochs": 1}
+    quiet_trainer(Path(folder), callbacks=[decoded], **options).fit(module, datamodule=data(3 * SIZE * world(), 7))
+    state = [x.full_tensor() if isinstance(x, DTensor) else x for x in module.state_dict().values()]
+    return Trained(torch.cat([x.flatten() for x in state if x.is_floating_point()]), decoded.hypotheses)
+
+
+STRATEGIES: dict[str, Callable[..., Any]] = {"ddp": DDPStrategy, "fsdp": FSDP}
+
+
 def commands(*lines: Sequence[str]) -> None:
     """Command lines, one after the other."""
     for line in lines:
         main(line)
+
+
+def sharding(folder: str, families: Sequence[str], lines: Sequence[Sequence[str]]) -> dict[str, dict[str, Trained]]:
+    """Both of the above."""
+    found = sharded(folder, families)
+    commands(*lines)
+    return found
+
+
+def as_nodes(line: Sequence[str]) -> None:
+    """A command line on machines with one process each: nobody is told a rank, but each the number of its machine."""
+    os.environ["NODE_RANK"] = os.environ.pop("LOCAL_RANK")
+    main(line)
 
 
 CASES = {"families": FAMILIES, "variants": VARIANTS}
