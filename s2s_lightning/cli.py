@@ -27,6 +27,7 @@ from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
 from s2s_lightning.callbacks.new_settings import NewSettings
 from s2s_lightning.callbacks.roll_call import RollCall
+from s2s_lightning.callbacks.skipped_steps import SkippedSteps
 from s2s_lightning.callbacks.stopping import StopWhenAsked
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
@@ -73,6 +74,12 @@ INJECTED = {
     "decoding": (Decoding, "s2s_lightning.decoding.Greedy", "the search of evaluation and generation"),
 }
 """Attribute of the module -> (type, default class, help). A checkpoint does not settle them."""
+
+UNUSED = (
+    "there are weights that the loss does not depend on, for whose gradients DDP waits: freeze them "
+    "(--trainer.callbacks+ Freeze), or take --trainer.strategy ddp_find_unused_parameters_true, which looks for them "
+    "at each step"
+)
 
 KEPT_FOR_EVALUATION = ("callbacks", "default_root_dir")
 """The trainer settings of a checkpoint that hold for evaluation too; the others are about training and its machine."""
@@ -267,9 +274,12 @@ class CLI(LightningCLI):
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
         config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
-            return Trainer(**config)
+            trainer = Trainer(**config)
         except (MisconfigurationException, ValueError) as error:
             raise UserError(f"trainer: {error}") from error
+        if str(config["precision"]) in ("16", "16-mixed") and trainer.precision == "bf16-mixed":
+            rank_zero_info("trainer.precision=16-mixed: a CPU does not train in float16, so it is bf16-mixed here")
+        return trainer
 
     def _folder(self, root: Path) -> Path:
         """The run's, which is there."""
@@ -298,7 +308,7 @@ class CLI(LightningCLI):
         plain = self._plain()
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
-        last = [ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
+        last = [SkippedSteps(), ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
         return [RollCall(), Draws(), *kept, *last]
 
     # Running
@@ -320,6 +330,10 @@ class CLI(LightningCLI):
             if not raised_by_lightning(error):
                 raise
             raise UserError(f"trainer: {error}") from error
+        except RuntimeError as error:
+            if "find_unused_parameters" not in str(error):
+                raise
+            raise UserError(UNUSED) from error
         if self.command != "fit":  # whose last words are those of its callback
             rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
 
@@ -378,6 +392,12 @@ def hush() -> None:
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
     # A machine that can submit jobs may also train by itself.
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # said in our words
+    # A first step that float16's scaler skips looks so to torch, and a view is never changed in place here.
+    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.* before .*optimizer.step.*")
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    # The strategy refuses the callback where the network is sharded, and elsewhere there is nothing to warn of.
+    warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback with a model that overrides")
     for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
         logging.getLogger(f"lightning.{name}").addFilter(worth_saying)
     if place().rank:
