@@ -88,6 +88,7 @@ class CLI(LightningCLI):
         hush()
         self.command = command
         self.goes_on_with: Identity | None = None
+        self.goes_on_at = 0
         self.changed: list[Change] = []
         self.given = given(args)
         self.run = named_run(self.given) if command == "fit" else None
@@ -188,7 +189,7 @@ class CLI(LightningCLI):
             checkpoint = read(path)
             if self.command == "fit":
                 check_resumable(checkpoint, path)
-                self.goes_on_with = identity_of(checkpoint)
+                self.goes_on_with, self.goes_on_at = identity_of(checkpoint), checkpoint["global_step"]
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
@@ -276,7 +277,14 @@ class CLI(LightningCLI):
         plain = self._plain()
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
-        return [Draws(), *kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
+        return [
+            Draws(),
+            *kept,
+            ValidateAtEnd(),
+            *of_environment(),
+            Configuration(plain, self.goes_on_at),
+            Record(plain),
+        ]
 
     # Running
 
@@ -298,8 +306,9 @@ class CLI(LightningCLI):
             rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
 
     def _say_how_to_go_on(self) -> None:
-        last = self.config_init.checkpoint.last_model_path
-        how = f"go on with: {PROGRAM} fit --ckpt_path {last}" if last else "nothing was saved"
+        saved = self.config_init.checkpoint.last_model_path
+        folder = self.trainer.default_root_dir
+        how = f"go on with: {PROGRAM} fit --resume {folder}" if saved else "nothing was saved"
         rank_zero_info(f"stopped at step {self.trainer.global_step}; {how}")
 
 
