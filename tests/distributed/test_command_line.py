@@ -45,7 +45,7 @@ class Place:
     def fit(self, name: str, *options: str) -> list[str]:
         """A training of one step an epoch."""
         place = ("--config", str(self.config), "--run", str(self.root / name))
-        return [*place, *EXACT, *WHOLE_EPOCH, *options]
+        return [*place, *WHOLE_EPOCH, *options, *EXACT]
 
     def evaluations(self, world_size: int) -> list[list[str]]:
         """Of the checkpoint of the training in one process."""
