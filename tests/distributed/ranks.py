@@ -13,6 +13,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
+from s2s_lightning.runs import VARIABLE
+
 TIMEOUT = timedelta(seconds=60)
 RANKS = "RANKS_OF_THE_TEST"  # for Lightning forgets WORLD_SIZE after a fit
 
@@ -26,13 +28,15 @@ def over(world_size: int, folder: Path, job: Callable[..., Any], *args: Any) -> 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), RANKS: str(world_size), "NODE_RANK": "0"}
-    given = ({**os.environ, **place}, str(folder), job, args)
+    inherited = {name: value for name, value in os.environ.items() if name != VARIABLE}  # of a run in this process
+    given = ({**inherited, **place}, str(folder), job, args)
     torch.multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, "tests.distributed.jobs"])
     torch.multiprocessing.start_processes(_rank, given, nprocs=world_size, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
 
 
 def _rank(rank: int, environment: dict[str, str], folder: str, job: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    os.environ.clear()  # of what the server was started with
     os.environ.update(environment, LOCAL_RANK=str(rank))
     rank_zero_only.rank = rank  # as Lightning finds it when it is imported by a process that is a rank already
     torch.set_num_threads(1)

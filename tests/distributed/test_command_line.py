@@ -12,8 +12,8 @@ from tests.cli.conftest import CONFIG, done
 from tests.distributed.jobs import commands
 from tests.distributed.ranks import over
 
-HARDWARE = Path("configs/hardware")
-ON_RANKS = ("--config", str(HARDWARE / "ddp_bf16.yaml"), "--trainer.accelerator", "cpu")
+ON_RANKS = ("--config", "configs/hardware/ddp_bf16.yaml", "--trainer.accelerator", "cpu")
+IN_FLOAT16 = ("--config", "configs/hardware/ddp_fp16.yaml", "--trainer.accelerator", "cpu", "--trainer.devices", "2")
 EXACT = ("--trainer.precision", "64-true")
 WHOLE_EPOCH = (
     "--data.max_tokens",
@@ -45,7 +45,7 @@ class Place:
     def fit(self, name: str, *options: str) -> list[str]:
         """A training of one step an epoch."""
         place = ("--config", str(self.config), "--run", str(self.root / name))
-        return [*place, *EXACT, *WHOLE_EPOCH, *options]
+        return [*place, *WHOLE_EPOCH, *options, *EXACT]
 
     def evaluations(self, world_size: int) -> list[list[str]]:
         """Of the checkpoint of the training in one process."""
@@ -69,11 +69,21 @@ class Place:
         """Everything that as many ranks do, in one set of processes."""
         folder = self.root / f"ranks {world_size}"
         folder.mkdir()
+        half = [
+            "fit",
+            "--config",
+            str(self.config),
+            "--run",
+            str(self.root / "half"),
+            *IN_FLOAT16,
+            "--trainer.max_steps",
+            "2",
+        ]
         trained = [
             "fit",
             *self.fit("two", *ON_RANKS, "--trainer.devices", "2", "--trainer.accumulate_grad_batches", "2"),
         ]
-        over(world_size, folder, commands, *([trained] if world_size == 2 else []), *self.evaluations(world_size))
+        over(world_size, folder, commands, *([trained, half] if world_size == 2 else []), *self.evaluations(world_size))
 
     def read(self, split: str, world_size: int, name: str) -> str:
         """A file of an evaluation."""
@@ -91,6 +101,11 @@ def test_two_ranks_train_what_one_process_trains_with_twice_the_accumulation(pla
     start, one, two = map(place.weights, ("start", "one", "two"))
     assert (one - start).abs().max() > 1e-3
     torch.testing.assert_close(one, two, rtol=0, atol=1e-9)
+
+
+def test_the_overlay_of_float16_trains_in_bfloat16_on_cpus(place: Place) -> None:
+    place.on_ranks(2)
+    assert json.loads((place.root / "half" / "val_scores.json").read_text())["step"] == 2
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

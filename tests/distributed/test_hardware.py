@@ -1,4 +1,7 @@
-"""The overlays of configs/hardware: each says how it is typed, and trains where there is no GPU."""
+"""The overlays of configs/hardware: each says how it is typed, and trains where there is no GPU.
+
+Those of ranks are tried in ``test_command_line`` (ddp_*) and ``test_sharding`` (fsdp).
+"""
 
 import json
 from pathlib import Path
@@ -7,12 +10,10 @@ import pytest
 import yaml
 
 from tests.cli.conftest import CONFIG, done
-from tests.distributed.jobs import as_nodes, commands
+from tests.distributed.jobs import as_nodes
 from tests.distributed.ranks import over
 
 HARDWARE = sorted(Path("configs/hardware").glob("*.yaml"))
-RANKS = ["ddp_bf16", "ddp_fp16"]
-"""Of one machine; fsdp is tried in test_sharding."""
 
 
 def line(folder: Path, hardware: str, devices: int) -> list[str]:
@@ -44,16 +45,11 @@ def test_one_process_trains(tmp_path: Path, hardware: str) -> None:
     assert steps(tmp_path, hardware) == 2
 
 
-def test_ranks_of_one_machine_train(tmp_path: Path) -> None:
-    over(2, tmp_path, commands, *(line(tmp_path, hardware, 2) for hardware in RANKS))
-    assert [steps(tmp_path, hardware) for hardware in RANKS] == [2, 2]
-
-
 def test_machines_train_together(tmp_path: Path) -> None:
     over(2, tmp_path, as_nodes, line(tmp_path, "multinode", 1))
     assert steps(tmp_path, "multinode") == 2
 
 
-def test_float16_on_a_cpu_is_said_to_be_bfloat16(tmp_path: Path) -> None:
-    result = done(*line(tmp_path, "cpu", 1), "--trainer.precision", "16-mixed")
-    assert "trainer.precision=16-mixed: a CPU does not train in float16, so it is bf16-mixed here" in result.err
+def test_float16_on_a_cpu_is_said_to_be_bfloat16(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    done(*line(tmp_path, "cpu", 1), "--trainer.precision", "16-mixed")
+    assert "trainer.precision=16-mixed: a CPU does not train in float16, so it is bf16-mixed here" in caplog.text
