@@ -262,7 +262,7 @@ def speeds(case: Case, latency: float) -> str:
         network = Network(gbit / 8 * 1e9, latency)
         shares = [efficiency(case.parameters, ranks, network, case.alone) for ranks in RANKS]
         body.append([f"{gbit} Gbit/s", *(f"{share * case.speed / 1e3:,.1f}k ({share:.0%})" for share in shares)])
-    return table([f"{case.name}, {case.tokens:,}", *(f"{ranks} nodes" for ranks in RANKS)], body)
+    return table([f"{case.name}, {case.tokens:,}", *(f"{ranks} node{'s' * (ranks > 1)}" for ranks in RANKS)], body)
 
 
 def table(head: list[str], body: list[list[str]]) -> str:

@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 
-from benchmarks.scaling_out import Network, buckets, efficiency, last_bucket, most_ranks, reduce_bytes, step_seconds
+from benchmarks.scaling_out import (
+    Network,
+    buckets,
+    efficiency,
+    last_bucket,
+    limits,
+    most_ranks,
+    papers,
+    reduce_bytes,
+    speeds,
+    step_seconds,
+)
+from tests.documents import ROOT
 
 P = 3_000_000
 FAST = Network(1e9)
@@ -61,3 +73,10 @@ def test_the_last_bucket_is_what_the_others_leave() -> None:
     bytes_of_two = 2**20 + 25 * 2**20
     assert buckets(bytes_of_two // 4) == 2
     assert last_bucket(bytes_of_two // 4) == 25 / 26
+
+
+def test_the_tables_of_the_document_are_those_that_are_printed() -> None:
+    cases = papers(50e12, [25_000, 400_000])
+    text = (ROOT / "docs/scaling_out.md").read_text()
+    assert limits(cases, 2e-5) in text
+    assert speeds(cases[-1], 2e-5) in text
