@@ -125,7 +125,9 @@ def submit(group: "Group", options: Namespace) -> None:
     logs = group.folder / "slurm"
     logs.mkdir(exist_ok=True)
     path = group.folder / "seeds.sbatch"
-    path.write_text(slurm.script(group.name, logs, len(group.left), options.parallel, options.slurm, task(group)))
+    how = {"parallel": options.parallel, "options": f"--requeue {options.slurm}", "command": task(group)}
+    # as in scripts/slurm.sbatch: the ranks get the signal, save, and requeue their task
+    path.write_text(slurm.script(group.name, logs, tasks=len(group.left), signal="USR1@120", **how))
     print(f"{path} trains {len(group.left)} seeds, each as a task of its own")
     print(slurm.submit(path))
     print("the table, at any time: the same command with --table in the place of --slurm")
@@ -140,4 +142,4 @@ def task(group: "Group") -> str:
     return f"""seeds=({numbers})
 seed=${{seeds[SLURM_ARRAY_TASK_ID - 1]}}
 export {GROUP}=${{{GROUP}:-{shlex.quote(group.name)}}}
-exec srun {shlex.join(group.command)} {own}"""
+srun --kill-on-bad-exit=1 env --block-signal=USR1,TERM {shlex.join(group.command)} {own}"""

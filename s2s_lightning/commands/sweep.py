@@ -120,8 +120,9 @@ def submit(options: Namespace, study: "Study") -> None:
     logs.mkdir(exist_ok=True)
     words = [sys.executable, "-m", "s2s_lightning", "sweep", *again(options), "--at_most", "1"]
     path = options.folder / "sweep.sbatch"
-    task = f"exec {shlex.join(words)}"
-    path.write_text(slurm.script(study.sweep.name, logs, left, options.parallel, options.slurm, task))
+    how = {"parallel": options.parallel, "options": options.slurm, "command": f"exec {shlex.join(words)}"}
+    # B and exec: it is the sweep itself that gets SIGTERM, and gives its trial back
+    path.write_text(slurm.script(study.sweep.name, logs, tasks=left, signal="B:TERM@120", **how))
     print(f"{path} runs {left} trials, each as a task of its own")
     print(slurm.submit(path))
     print(f"the table, at any time: {PROGRAM} {shlex.join(['sweep', *again(options), '--at_most', '0'])}")

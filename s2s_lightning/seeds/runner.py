@@ -12,6 +12,9 @@ from s2s_lightning.sweeping.process import Process, environment
 GROUP = "WANDB_RUN_GROUP"
 """W&B's variable with the name under which it shows the runs together."""
 
+PART = "S2S_LIGHTNING_SEED"
+"""Variable of a training that this command has started: where all is a SLURM job, it does not requeue that."""
+
 
 class Runner:
     """The process that trains seeds.
@@ -62,9 +65,9 @@ class Runner:
     def _start(self, seed: Seed, slot: int, lock: int) -> tuple[Seed, Process]:
         again = "goes on" if (seed.folder / "checkpoints").exists() else "begins"
         seed.folder.mkdir(exist_ok=True)
-        grouped = {GROUP: os.environ.get(GROUP, self.group.name)}
+        own = {GROUP: os.environ.get(GROUP, self.group.name), PART: str(seed.number)}
         process = Process(
-            seed.folder, self.group.words(seed), {**environment(slot, self.parallel), **grouped}, keep=[lock]
+            seed.folder, self.group.words(seed), {**environment(slot, self.parallel), **own}, keep=[lock]
         )
         self.lines.say(f"seed {seed.number}  {again}  {process.log}")
         return seed, process

@@ -13,17 +13,14 @@ TEMPLATE = """#!/bin/bash
 #SBATCH --array=1-{tasks}{at_once}
 #SBATCH --output={logs}/%a.log
 #SBATCH --open-mode=append
-#SBATCH --signal=B:TERM@120
+#SBATCH --signal={signal}
 {options}
 cd {place}
 {command}
 """
-"""B: the command, which begins with ``exec``, gets SIGTERM two minutes before the time is out: a sweep gives its trial
-back.
-"""
 
 
-def script(name: str, logs: Path, tasks: int, parallel: int, options: str, command: str) -> str:
+def script(name: str, logs: Path, *, tasks: int, parallel: int, signal: str, options: str, command: str) -> str:
     """The batch script.
 
     Args:
@@ -31,12 +28,14 @@ def script(name: str, logs: Path, tasks: int, parallel: int, options: str, comma
         logs: folder of the tasks' output.
         tasks: of the array.
         parallel: how many of them may run at once; 1 is no limit here, where each has a machine of its own.
+        signal: which a task gets some time before its time is out, as sbatch writes it: ``B:TERM@120``.
         options: of sbatch, as they are typed.
         command: what a task runs, in the folder that we are in; a shell reads it.
     """
     return TEMPLATE.format(
         name=name,
         tasks=tasks,
+        signal=signal,
         at_once=f"%{parallel}" if parallel > 1 else "",
         logs=logs.absolute(),
         options="".join(f"#SBATCH {option}\n" for option in _options(options)),

@@ -196,7 +196,7 @@ echo "Submitted batch job 7"
 @pytest.mark.usefixtures("script")
 def test_the_seeds_that_are_left_are_an_array_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
-    for name, content in (("sbatch", SBATCH), ("srun", '#!/bin/sh\nexec "$@"\n')):
+    for name, content in (("sbatch", SBATCH), ("srun", '#!/bin/sh\nshift\nexec "$@"\n')):
         (tmp_path / "bin" / name).write_text(content)
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
