@@ -2,8 +2,8 @@
 
     python -m benchmarks.cluster_failures [NAME]...
 
-On a SLURM of its own (tests/cluster/slurm_cluster.sh: root on Linux), with a process-group timeout of 20 s and nodes that
-SLURM gives up after 15 s. Prints the table of docs/cluster.md; takes about a minute and a half for each.
+On a SLURM of its own (tests/cluster/slurm_cluster.sh: root on Linux), with a process-group timeout of 20 s and nodes
+that SLURM gives up after 15 s. Prints the table of docs/cluster.md; takes about a minute and a half for each.
 """
 
 import sys
@@ -22,11 +22,11 @@ PACE = ("--trainer.callbacks+=tests.cluster.pace.Pace", "--trainer.callbacks.ste
 
 
 class Failure(NamedTuple):
-    """What breaks, and what repairs it once the job has ended; ``heals_itself`` after so many seconds where it is short."""
+    """What breaks, and what repairs it: once the job has ended, or ``after`` so many seconds."""
 
     breaks: Callable[[Cluster], object]
     repairs: Callable[[Cluster], object] | None = None
-    heals_itself: float | None = None
+    after: float | None = None
 
 
 FAILURES = {
@@ -36,7 +36,7 @@ FAILURES = {
     "second node off": Failure(lambda c: c.control("kill-node", 2), lambda c: c.control("start-node", 2)),
     "second node's cable cut": Failure(lambda c: c.control("cut", 2), lambda c: c.control("heal", 2)),
     "first node's cable cut": Failure(lambda c: c.control("cut", 1), lambda c: c.control("heal", 1)),
-    "cable cut for 8 s": Failure(lambda c: c.control("cut", 2), lambda c: c.control("heal", 2), heals_itself=8),
+    "cable cut for 8 s": Failure(lambda c: c.control("cut", 2), lambda c: c.control("heal", 2), after=8),
 }
 
 
@@ -61,26 +61,26 @@ def observe(place: Place, failure: Failure) -> str:
     place.reaches(job, "step 50", 90)
     begin = time.monotonic()
 
-    def after() -> str:
+    def passed() -> str:
         return f"{time.monotonic() - begin:.0f} s"
 
     failure.breaks(cluster)
-    if failure.heals_itself is not None:
-        time.sleep(failure.heals_itself)
+    if failure.after is not None:
+        time.sleep(failure.after)
         failure.repairs(cluster) if failure.repairs else None
         stood = note.read_text()
         until(lambda: note.read_text() != stood, 60, "the training goes on")
-        ended, on = "-", after()
+        ended, on = "-", passed()
     else:
         until(
             lambda: cluster.shown(job, "Restarts") == "1" or cluster.shown(job, "JobState") == "FAILED", 120, "an end"
         )
-        ended = after()
+        ended = passed()
         if failure.repairs:
             failure.repairs(cluster)
             begin = time.monotonic()
         cluster.wait(job, "RUNNING", seconds=180)
-        started = after()
+        started = passed()
         stood = note.read_text()
         until(lambda: note.read_text() != stood, 90, "the training goes on")
         on = f"{started} + start of Python" + (", after the repair" if failure.repairs else "")
