@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 AGENT = "torch.distributed.elastic.agent.server.api"
 WORKERS = "torch.distributed.elastic.multiprocessing.api"
+MEETING = "torch.distributed.elastic.rendezvous.dynamic_rendezvous"
 ERROR_FILES = "torch.distributed.elastic.multiprocessing.errors.error_handler"
 
 _told: set[int] = set()
@@ -35,6 +36,7 @@ def main(args: Sequence[str] | None = None) -> None:
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
 
     retell()
     try:
@@ -45,6 +47,9 @@ def main(args: Sequence[str] | None = None) -> None:
             words = details(first).get("words", f"a worker of this node ended with exit code {first.exitcode}")
             print(f"error: {words}", file=sys.stderr)
         sys.exit(first.exitcode if first.exitcode > 0 else 128 - first.exitcode)
+    except RendezvousError as error:
+        print(f"error: the node where all meet does not answer: {error}; begin again on all nodes", file=sys.stderr)
+        sys.exit(1)
     except SignalException as error:
         sys.exit(128 + error.sigval)
 
@@ -56,7 +61,8 @@ def retell() -> None:
         lambda record: record.levelno > logging.INFO or "will restart" in record.getMessage()
     )
     logging.getLogger(WORKERS).addFilter(_killed)
-    logging.getLogger(ERROR_FILES).addFilter(lambda record: False)
+    for name in (ERROR_FILES, MEETING):
+        logging.getLogger(name).addFilter(lambda record: False)
 
 
 def details(failure: "ProcessFailure") -> dict[str, Any]:
