@@ -273,8 +273,8 @@ class CLI(LightningCLI):
         plain = self._plain()
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
-        rest = [ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
-        return [Draws(), *kept, *rest]
+        last = [ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
+        return [Draws(), *kept, *last]
 
     # Running
 

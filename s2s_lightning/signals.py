@@ -5,6 +5,8 @@ Nothing heavy is imported here: the flag is there while Python still imports the
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
@@ -42,6 +44,19 @@ def leave_to_parent(*_: object) -> None:
     """In a worker process: a signal that reaches a whole group or job is its parent's to answer."""
     for number in (signal.SIGINT, *GRACEFUL):
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def kept_from_children() -> Iterator[None]:
+    """Processes started within do not get the signals: a helper must live until the training has told it all."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GRACEFUL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def in_slurm() -> bool:

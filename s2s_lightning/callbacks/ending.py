@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from s2s_lightning.callbacks.checkpoints import BestAndLast
@@ -10,7 +10,28 @@ from s2s_lightning.errors import check_at_least
 
 
 class ValidateAtEnd(Callback):
-    """A run that ``max_steps`` ends between two validations validates once more, so that its end is judged too."""
+    """A run that ``max_steps`` ends between two validations validates once more, so that its end is judged too.
+
+    If it is stopped before that is done, the resumed run does it: Lightning would find it at its end, and do nothing.
+    """
+
+    def __init__(self) -> None:
+        self._owed = False
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        counts = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+        begun = counts["started"] > counts["processed"]
+        self._owed = begun and trainer.enable_validation and 0 < trainer.max_steps <= checkpoint["global_step"]
+        if self._owed:
+            trainer.fit_loop.epoch_loop.max_steps += 1  # until training has started
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._owed:
+            loop = trainer.fit_loop.epoch_loop
+            loop.max_steps -= 1
+            trainer.validating = True
+            loop.val_loop.run()
+            trainer.training = trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if 0 < trainer.max_steps <= trainer.global_step:

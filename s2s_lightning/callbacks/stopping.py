@@ -3,8 +3,6 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -80,12 +78,10 @@ class StopWhenAsked(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A signal that came while all was being made; nothing is new that must be saved."""
-        forget_half_a_batch(trainer)
         self._answer(trainer, self._steps(trainer, asked.number, trainer.global_step), save=False)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if not (accumulating(trainer) or validation_follows(trainer)):
-            self._answer(trainer, self._steps(trainer, asked.number, trainer.global_step))
+        self._answer(trainer, self._steps(trainer, asked.number, trainer.global_step))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -112,9 +108,7 @@ class StopWhenAsked(Callback):
         if number > STOP:
             if self._validated:
                 give_weights_back(trainer)
-            with validation_due(trainer):
-                # The end of a training is made again from the last checkpoint: of a finished one nothing would follow.
-                self._answer(trainer, number, save=not (accumulating(trainer) or ends(trainer)))
+            self._answer(trainer, number)
 
     def _answer(self, trainer: Trainer, number: int, save: bool = True) -> None:
         if not number:
@@ -164,45 +158,6 @@ def take_over(trainer: Trainer) -> None:
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
-
-
-def accumulating(trainer: Trainer) -> bool:
-    """Whether gradients are held that no optimizer step has used yet."""
-    return trainer.fit_loop._should_accumulate()
-
-
-def validation_follows(trainer: Trainer) -> bool:
-    """Whether this training step's validation is still to come: a run resumed from here would go without it."""
-    fetcher = trainer.fit_loop._data_fetcher
-    return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
-
-
-def ends(trainer: Trainer) -> bool:
-    """Whether this is the last validation of a training that nothing would resume."""
-    return trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step
-
-
-@contextmanager
-def validation_due(trainer: Trainer) -> Iterator[None]:
-    """Within, Lightning takes a checkpoint for one of a validation that was left, and makes it anew on resume."""
-    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-    kept = progress.state_dict()
-    done = progress.total.completed
-    for part, count in ((progress.total, done - progress.current.completed), (progress.current, 0)):
-        part.ready = part.started = count + 1
-        part.processed = part.completed = count
-    try:
-        yield
-    finally:
-        progress.load_state_dict(kept)
-
-
-def forget_half_a_batch(trainer: Trainer) -> None:
-    """Of the validation that is made anew, no batch is under way; Lightning would count it on."""
-    loop = trainer.fit_loop.epoch_loop.val_loop
-    if loop.restarted_mid_evaluation:
-        total = loop.batch_progress.total
-        total.ready = total.started = total.completed
 
 
 def give_weights_back(trainer: Trainer) -> None:

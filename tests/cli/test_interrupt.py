@@ -23,22 +23,23 @@ TWO = ["--trainer.val_check_interval", 2]
 
 
 class Signal(Callback):
-    """To this very process, when it has made two steps: in the second one, or in the validation after it.
+    """To this very process.
 
     Args:
         number: of the signal.
+        step: that it makes then, or whose validation.
         validating: whether it comes in the validation.
     """
 
-    def __init__(self, number: int, validating: bool = False) -> None:
-        self.number, self.validating = number, validating
+    def __init__(self, number: int, step: int = 2, validating: bool = False) -> None:
+        self.number, self.step, self.validating = number, step, validating
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step == 1 and not self.validating:
+        if trainer.global_step == self.step - 1 and not self.validating:
             os.kill(os.getpid(), self.number)
 
     def on_validation_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step == 2 and self.validating:
+        if trainer.global_step == self.step and self.validating:
             os.kill(os.getpid(), self.number)
 
 
@@ -49,10 +50,10 @@ class PressCtrlC(Signal):
         super().__init__(signal.SIGINT)
 
 
-def sends(number: int, validating: bool = False) -> list[object]:
+def sends(number: int, step: int = 2, validating: bool = False) -> list[object]:
     """Options of a run that gets a signal."""
-    mine = f"--trainer.callbacks+={__name__}.Signal"
-    return [mine, "--trainer.callbacks.number", number, "--trainer.callbacks.validating", str(validating).lower()]
+    given = {"number": number, "step": step, "validating": str(validating).lower()}
+    return [f"--trainer.callbacks+={__name__}.Signal", *(f"--trainer.callbacks.{k}={v}" for k, v in given.items())]
 
 
 @pytest.fixture
@@ -88,24 +89,34 @@ def validations(run: Run) -> list[str]:
 
 
 @pytest.mark.usefixtures("_restored_signal")
-@pytest.mark.parametrize("average", [[], ["--trainer.callbacks+=s2s_lightning.callbacks.EMA"]], ids=["", "EMA"])
-def test_a_signal_in_a_validation_leaves_it_to_the_resumed_run(
-    config: Path, tmp_path: Path, average: list[str]
+@pytest.mark.parametrize(
+    ("options", "step", "validating"),
+    [
+        (TWO, 2, True),
+        ([*TWO, "--trainer.callbacks+=s2s_lightning.callbacks.EMA"], 2, True),
+        ([*TWO, "--trainer.accumulate_grad_batches=2", "--trainer.max_steps=2"], 1, False),
+        (TWO, 2, False),
+        (TWO, 4, True),
+        (["--trainer.val_check_interval=3"], 4, False),  # the validation that comes only because the run ends
+        (["--trainer.val_check_interval=3"], 4, True),
+    ],
+)
+def test_a_run_that_is_left_validates_and_ends_as_if_it_had_not_been(
+    config: Path, tmp_path: Path, options: list[object], step: int, validating: bool
 ) -> None:
-    options = ["--config", config, *TWO, *average]
+    options = ["--config", config, *options]
     never = fitted(tmp_path / "never", *options)
     left = Run(tmp_path / "left")
     interrupted = [*options, "--run", left.folder]
-    assert command("fit", *interrupted, *sends(signal.SIGTERM, validating=True)).code == 128 + signal.SIGTERM
-    assert torch.load(left.last, weights_only=True)["global_step"] == 2
-    assert validations(left) == []
+    assert command("fit", *interrupted, *sends(signal.SIGTERM, step, validating)).code == 128 + signal.SIGTERM
+    assert torch.load(left.last, weights_only=True)["global_step"] <= step
+    assert str(step) not in [row.split(",")[0] for row in validations(left)]
     done("fit", *interrupted)
     assert validations(left) == validations(never)
     for name in ("last", "best"):
         mine, theirs = (torch.load(getattr(run, name), weights_only=True) for run in (left, never))
         assert mine["global_step"] == theirs["global_step"]
         torch.testing.assert_close(mine["state_dict"], theirs["state_dict"], rtol=0, atol=0)
-        assert mine["loops"] == theirs["loops"]
 
 
 @pytest.fixture
