@@ -25,17 +25,20 @@ from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
+from s2s_lightning.callbacks.new_settings import NewSettings
 from s2s_lightning.callbacks.roll_call import RollCall
 from s2s_lightning.callbacks.stopping import StopWhenAsked
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
+from s2s_lightning.changes import Change, changes, refuse_other_data, say, touched
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
     check_resumable,
+    data_state,
     initialise_from,
     other_network,
     read,
-    refuse_contradictions,
+    refuse,
     stored_config,
 )
 from s2s_lightning.children import watch_children
@@ -90,6 +93,7 @@ class CLI(LightningCLI):
         hush()
         self.command = command
         self.goes_on_with: Identity | None = None
+        self.changed: list[Change] = []
         self.given = given(args)
         self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
@@ -131,7 +135,7 @@ class CLI(LightningCLI):
             type=str | None,
             help="checkpoint whose weights and tokenizers a new run starts from; model and tokenizers can be changed",
         )
-        if self.command == "fit":
+        if self.command in ("fit", "prepare"):
             parser.add_argument(
                 "--resume",
                 type=str | None,
@@ -166,8 +170,11 @@ class CLI(LightningCLI):
             refuse_vocabulary_sizes(model.init_args)
         if self.run and self.run.checkpoint:
             self.config.ckpt_path, self.config.init_from = str(self.run.checkpoint), None
-        if self.config.ckpt_path:
-            refuse_contradictions(self._plain(), stored)
+        if self.config.ckpt_path and self.command == "fit":
+            self.changed = changes(self._plain(), stored)
+        elif self.config.ckpt_path:
+            refuse(self._plain(), stored)
+        self.stored = stored
         for way in WAYS_TO_START:
             if path := self.config[way]:  # resolved now, for ``latest`` will point elsewhere
                 self.config[way] = str(Path(path).resolve())
@@ -215,6 +222,10 @@ class CLI(LightningCLI):
         self.model: Seq2SeqModule = self.config_init.model
         for name in INJECTED:
             setattr(self.model, name, self.config_init[name])
+        if self.command == "fit" and self.config.ckpt_path:
+            before = data_state(read(self.config.ckpt_path)).get("fingerprints", {})
+            refuse_other_data(self.datamodule.fingerprints(), before, self._plain(), self.stored)
+            say(self.changed)
         if self.config.init_from:
             differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
             rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
@@ -268,6 +279,8 @@ class CLI(LightningCLI):
             kept.append(checkpoints)
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
+        if touched(self.changed, "optimizer.", "schedule.", "trainer.max_"):  # some schedules know where the run ends
+            kept.append(NewSettings(touched(self.changed, "optimizer.")))
         if in_sweep():
             kept.append(WandbTrial())
         plain = self._plain()

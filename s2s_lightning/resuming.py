@@ -83,6 +83,8 @@ def newest(folder: Path) -> Path | None:
 def _header(path: Path) -> Found | None:
     """What a checkpoint says of itself, step -1 if it holds no more than weights; None of one that cannot be read."""
     try:
+        if not is_whole(path, "/data.pkl"):
+            return None
         checkpoint = read(path)
     except UserError:
         return None
@@ -90,11 +92,15 @@ def _header(path: Path) -> Found | None:
     return Found(step, checkpoint.get(SAVED_AT, path.stat().st_mtime), path)
 
 
-def is_whole(path: Path) -> bool:
-    """Whether every entry of the file is what its checksum says."""
+def is_whole(path: Path, ending: str = "") -> bool:
+    """Whether every entry of the file, whose name ends so, is what its checksum says."""
     try:
         with zipfile.ZipFile(path) as file:
-            return file.testzip() is None
+            for name in (name for name in file.namelist() if name.endswith(ending)):
+                with file.open(name) as entry:
+                    while entry.read(2**20):
+                        pass
+            return True
     except (OSError, EOFError, zipfile.BadZipFile):
         return False
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from s2s_lightning.callbacks.epoch_over import epoch_over
 from s2s_lightning.callbacks.growing_files import LINES, lines_of
-from s2s_lightning.callbacks.restart import batches_seen, ends_here, settle
+from s2s_lightning.callbacks.restart import batches_seen, ends_here, move, settle
 from s2s_lightning.callbacks.run import run_folder
 from s2s_lightning.callbacks.whole_files import WholeFiles
 from s2s_lightning.data.position import in_window
@@ -86,6 +86,7 @@ class BestAndLast(Checkpoint):
         self._saved_step = -1
         self._saved_time = time.monotonic()
         self._validated = -1
+        self._moved = 0
         self._kept: list[Validated] = []
         self._dropped: list[int] = []
         self._now: Validated | None = None
@@ -100,6 +101,8 @@ class BestAndLast(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_time = time.monotonic()
+        if trainer.strategy.restore_checkpoint_after_setup and trainer.fit_loop._data_fetcher is not None:
+            iter(trainer.fit_loop._data_fetcher)  # workers may have begun before the place in the data was known
         if self._goes_on_here(trainer):  # what was loaded is there already
             self._saved_step = trainer.global_step
 
@@ -206,7 +209,10 @@ class BestAndLast(Checkpoint):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """What only a run in the same folder goes on with."""
+        """The place in the epoch, should the ranks be others now; what only a run in the same folder goes on with."""
+        start = getattr(trainer.datamodule, "start", None)  # type: ignore[attr-defined]
+        if trainer.state.fn == "fit" and start is not None and start.before:
+            self._moved = move(checkpoint["loops"], start.batches)
         if not self._goes_on_here(trainer):
             return
         state = checkpoint["callbacks"].get(self.state_key, {})
@@ -224,7 +230,7 @@ class BestAndLast(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """A resumed run has to improve on the best of the run it goes on with, wherever that is now."""
-        self._validated = state_dict.get("validated", -1)
+        self._validated = state_dict.get("validated", -1) + self._moved
         if state_dict["monitor"] != self.monitor or state_dict["best_model_score"] is None:
             return
         for path in (state_dict["best_model_path"], self._best):

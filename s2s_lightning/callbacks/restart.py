@@ -48,6 +48,15 @@ def settle(loops: dict[str, Any], trainer: Trainer, validated: bool) -> None:
     _set(evaluation["current"], 0 if due else evaluation["current"]["completed"], begun=due)
 
 
+def move(loops: dict[str, Any], batches: int) -> int:
+    """To another place in the same epoch; by how many micro-batches."""
+    progress = loops["fit_loop"]["epoch_loop.batch_progress"]
+    further = batches - progress["current"]["processed"]
+    for counts in (progress["total"], progress["current"]):
+        _set(counts, counts["processed"] + further)
+    return int(further)
+
+
 def _set(counts: Counts, done: int, begun: bool = False) -> None:
     """So many are done, and one more may have begun."""
     counts.update(ready=done + begun, started=done + begun, processed=done, completed=done)

@@ -115,6 +115,7 @@ class Seq2SeqData(LightningDataModule):
         self._stores: dict[Split, Store] = {}
         self._fingerprints: dict[Split, str] = {}
         self._start = Position()
+        self._sampler: BucketSampler | None = None
 
     # Preparing
 
@@ -230,7 +231,8 @@ class Seq2SeqData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         dataset = self._dataset("train") if self._epochs is None else self._epochs
-        return self._loader(dataset, self._train_sampler())
+        self._sampler = self._train_sampler()
+        return self._loader(dataset, self._sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         return self._evaluation_loader("val") if self.corpus.has("val") else []
@@ -425,6 +427,9 @@ class Seq2SeqData(LightningDataModule):
         state = {"tokenizers": self.tokenizers.state(), "copy": self.copy}
         if self._trains:
             state["position"] = list(position_of(self.trainer))
+            state["fingerprints"] = {
+                split: self._fingerprint(split) for split in STAGES["fit"] if self.corpus.has(split)
+            }
         return state
 
     @property
@@ -433,9 +438,29 @@ class Seq2SeqData(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the tokenizers of a checkpoint, and its place in the data; ids made by others are forgotten."""
-        if self._trains and "position" in state_dict:
-            self._start = Position(*state_dict["position"])
         if self._tokenizers is None or self._tokenizers.state() != state_dict["tokenizers"]:
             self._tokenizers = Tokenizers.from_state(state_dict["tokenizers"])
             self._stores.clear()
             vars(self).pop("_epochs", None)
+        if self._trains and "position" in state_dict:
+            epoch, batches, ranks, before = state_dict["position"]
+            self._begin_at(Position(epoch, batches, ranks, tuple(map(tuple, before))))
+
+    @property
+    def start(self) -> Position:
+        """Where training begins, other than at the beginning if it goes on."""
+        return self._start
+
+    def _begin_at(self, position: Position) -> None:
+        """Also where other ranks than these have come to: every pair is seen once in their epoch all the same."""
+        if position.ranks != self._place()[1]:
+            sampler = self._train_sampler()
+            if position.batches and sampler.limited:
+                raise UserError(
+                    f"the checkpoint is in the middle of an epoch of {position.ranks} ranks that limit_train_batches "
+                    f"cuts short: go on with as many ranks, not {sampler.world_size}"
+                )
+            position = sampler.moved(position)
+        self._start = position
+        if self._sampler is not None:  # made before the checkpoint was read
+            self._sampler.start, self._sampler.epoch = position, position.epoch

@@ -12,11 +12,13 @@ class Position(NamedTuple):
         epoch: epochs that are over.
         batches: micro-batches of the next one that the weights have learnt from.
         ranks: processes that share the data.
+        before: where they were others earlier in this epoch, how many, and how far it had got, in batches of each.
     """
 
     epoch: int = 0
     batches: int = 0
     ranks: int = 1
+    before: tuple[tuple[int, int], ...] = ()
 
 
 def position_of(trainer: Trainer) -> Position:
