@@ -19,6 +19,7 @@ LOST = "gloo: Connection closed by peer"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "GRACE", 0.3)
+    monkeypatch.setattr(failures, "START", 0.3)
 
 
 @pytest.fixture
