@@ -31,7 +31,7 @@ GRACE = 2.0
 """Seconds that a rank leaves rank 0 to fail in the same way and to say so for all."""
 
 START = 10.0
-"""Seconds by which the start of rank 0 may be slower, before which ranks cannot talk: it imports and parses the same."""
+"""Seconds by which rank 0 may start more slowly: it imports and parses the same, and cannot be asked yet."""
 
 PATIENCE = 10.0
 """Seconds after which a board that does not answer is given up, and ranks that have not left it."""

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -78,11 +78,12 @@ def told(failure: "ProcessFailure") -> bool:
 
 def _killed(record: logging.LogRecord) -> bool:
     """Of the workers' ends, one by a signal that the agent has not sent is told."""
-    if record.levelno >= logging.ERROR and isinstance(record.args, tuple) and record.args[0] < 0:
-        code, local_rank, pid, _ = record.args
-        name = signal.Signals(-code).name
-        _told.add(pid)
-        print(f"error: local rank {local_rank} on {socket.gethostname()} was killed by {name}", file=sys.stderr)
+    if record.levelno >= logging.ERROR:
+        code, local_rank, pid, _ = cast(tuple[int, int, int, str], record.args)
+        if code < 0:
+            _told.add(pid)
+            how = f"was killed by {signal.Signals(-code).name}"
+            print(f"error: local rank {local_rank} on {socket.gethostname()} {how}", file=sys.stderr, flush=True)
     return False
 
 
