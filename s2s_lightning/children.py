@@ -18,7 +18,7 @@ def watch_children() -> None:
     from lightning.pytorch.strategies.launchers import subprocess_script
 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of the children, which are yet to import torch
-    subprocess_script._launch_process_observer = _start_watch
+    vars(subprocess_script)["_launch_process_observer"] = _start_watch
 
 
 def fate(rank: int) -> str:

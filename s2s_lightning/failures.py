@@ -30,6 +30,9 @@ USER_ERROR = 2
 GRACE = 2.0
 """Seconds that a rank leaves rank 0 to fail in the same way and to say so for all."""
 
+START = 10.0
+"""Seconds by which rank 0 may start more slowly: it imports and parses the same, and cannot be asked yet."""
+
 PATIENCE = 10.0
 """Seconds after which a board that does not answer is given up, and ranks that have not left it."""
 
@@ -69,6 +72,7 @@ def end(error: Exception, words: str, code: int) -> NoReturn:
         print(f"error: {' '.join(first.words.split())}", file=sys.stderr, flush=True)
     if first.teller != AGENT:
         _tell_torchrun(first, told=first.teller == rank)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends by itself, with the exit code of the failure
     if board is not None:
         board.leave()
     end_children()
@@ -126,7 +130,7 @@ def _without_board(own: Failure) -> Failure:
     here = place()
     if here.rank == 0:
         return own
-    time.sleep(GRACE * (1 + here.local))  # rank 0's end, or that of the first on this machine, ends this one
+    time.sleep(START + GRACE * here.local)  # rank 0's end, or that of the first on this machine, ends this one
     return own._replace(words=f"{named(here.rank, _host())}: {own.words}")
 
 

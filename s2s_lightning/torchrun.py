@@ -10,13 +10,14 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 AGENT = "torch.distributed.elastic.agent.server.api"
 WORKERS = "torch.distributed.elastic.multiprocessing.api"
+MEETING = "torch.distributed.elastic.rendezvous.dynamic_rendezvous"
 ERROR_FILES = "torch.distributed.elastic.multiprocessing.errors.error_handler"
 
 _told: set[int] = set()
@@ -35,6 +36,7 @@ def main(args: Sequence[str] | None = None) -> None:
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
 
     retell()
     try:
@@ -45,6 +47,9 @@ def main(args: Sequence[str] | None = None) -> None:
             words = details(first).get("words", f"a worker of this node ended with exit code {first.exitcode}")
             print(f"error: {words}", file=sys.stderr)
         sys.exit(first.exitcode if first.exitcode > 0 else 128 - first.exitcode)
+    except RendezvousError as error:
+        print(f"error: the node where all meet does not answer: {error}; begin again on all nodes", file=sys.stderr)
+        sys.exit(1)
     except SignalException as error:
         sys.exit(128 + error.sigval)
 
@@ -56,7 +61,8 @@ def retell() -> None:
         lambda record: record.levelno > logging.INFO or "will restart" in record.getMessage()
     )
     logging.getLogger(WORKERS).addFilter(_killed)
-    logging.getLogger(ERROR_FILES).addFilter(lambda record: False)
+    for name in (ERROR_FILES, MEETING):
+        logging.getLogger(name).addFilter(lambda record: False)
 
 
 def details(failure: "ProcessFailure") -> dict[str, Any]:
@@ -72,11 +78,12 @@ def told(failure: "ProcessFailure") -> bool:
 
 def _killed(record: logging.LogRecord) -> bool:
     """Of the workers' ends, one by a signal that the agent has not sent is told."""
-    if record.levelno >= logging.ERROR and isinstance(record.args, tuple) and record.args[0] < 0:
-        code, local_rank, pid, _ = record.args
-        name = signal.Signals(-code).name
-        _told.add(pid)
-        print(f"error: local rank {local_rank} on {socket.gethostname()} was killed by {name}", file=sys.stderr)
+    if record.levelno >= logging.ERROR:
+        code, local_rank, pid, _ = cast(tuple[int, int, int, str], record.args)
+        if code < 0:
+            _told.add(pid)
+            how = f"was killed by {signal.Signals(-code).name}"
+            print(f"error: local rank {local_rank} on {socket.gethostname()} {how}", file=sys.stderr, flush=True)
     return False
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from s2s_lightning.failures import lost_a_peer
 from s2s_lightning.signals import STOP, asked, kept_from_children
 
 
@@ -34,7 +35,7 @@ class WandbTrial(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Say what happened while the run is there to keep it: loggers end it before Python says so."""
-        if trainer.is_global_zero and isinstance(exception, Exception):
+        if trainer.is_global_zero and isinstance(exception, Exception) and not lost_a_peer(exception):
             traceback.print_exception(exception)
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from s2s_lightning import failures
 from s2s_lightning.failures import Board, Failure
@@ -19,6 +19,7 @@ LOST = "gloo: Connection closed by peer"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "GRACE", 0.3)
+    monkeypatch.setattr(failures, "START", 0.3)
 
 
 @pytest.fixture
