@@ -22,16 +22,20 @@ from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
+from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.callbacks.new_settings import NewSettings
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
+from s2s_lightning.changes import Change, changes, refuse_other_data, say, touched
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
     check_resumable,
+    data_state,
     initialise_from,
     other_network,
     read,
-    refuse_contradictions,
+    refuse,
     stored_config,
 )
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
@@ -86,6 +90,7 @@ class CLI(LightningCLI):
         self.command = command
         self.goes_on_with: Identity | None = None
         self.goes_on_at = 0
+        self.changed: list[Change] = []
         self.given = given(args)
         self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
@@ -133,7 +138,7 @@ class CLI(LightningCLI):
             type=str | None,
             help="checkpoint whose weights and tokenizers a new run starts from; model and tokenizers can be changed",
         )
-        if self.command == "fit":
+        if self.command in ("fit", "prepare"):
             parser.add_argument(
                 "--resume",
                 type=str | None,
@@ -168,8 +173,11 @@ class CLI(LightningCLI):
             refuse_vocabulary_sizes(model.init_args)
         if self.run and self.run.checkpoint:
             self.config.ckpt_path, self.config.init_from = str(self.run.checkpoint), None
-        if self.config.ckpt_path:
-            refuse_contradictions(self._plain(), stored)
+        if self.config.ckpt_path and self.command == "fit":
+            self.changed = changes(self._plain(), stored)
+        elif self.config.ckpt_path:
+            refuse(self._plain(), stored)
+        self.stored = stored
         for way in WAYS_TO_START:
             if path := self.config[way]:  # resolved now, for ``latest`` will point elsewhere
                 self.config[way] = str(Path(path).resolve())
@@ -188,8 +196,7 @@ class CLI(LightningCLI):
             checkpoint = read(path)
             if self.command == "fit":
                 check_resumable(checkpoint, path)
-                self.goes_on_with = identity_of(checkpoint)
-                self.goes_on_at = checkpoint["global_step"]
+                self.goes_on_with, self.goes_on_at = identity_of(checkpoint), checkpoint["global_step"]
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
@@ -218,6 +225,10 @@ class CLI(LightningCLI):
         self.model: Seq2SeqModule = self.config_init.model
         for name in INJECTED:
             setattr(self.model, name, self.config_init[name])
+        if self.command == "fit" and self.config.ckpt_path:
+            before = data_state(read(self.config.ckpt_path)).get("fingerprints", {})
+            refuse_other_data(self.datamodule.fingerprints(), before, self._plain(), self.stored)
+            say(self.changed)
         if self.config.init_from:
             differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
             rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
@@ -246,7 +257,7 @@ class CLI(LightningCLI):
         """With the run's own folder, its logger, and the default callbacks beside the user's."""
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
-        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with, self.goes_on_at)
+        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
         config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             return Trainer(**config)
@@ -271,12 +282,21 @@ class CLI(LightningCLI):
             kept += [checkpoints, StopOnInterrupt(checkpoints)]
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
+        if touched(self.changed, "optimizer.", "schedule.", "trainer.max_"):  # some schedules know where the run ends
+            kept.append(NewSettings(touched(self.changed, "optimizer.")))
         if in_sweep():
             kept.append(WandbTrial())
         plain = self._plain()
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
-        return [*kept, ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
+        return [
+            Draws(),
+            *kept,
+            ValidateAtEnd(),
+            *of_environment(),
+            Configuration(plain, self.goes_on_at),
+            Record(plain),
+        ]
 
     # Running
 
@@ -316,8 +336,9 @@ class CLI(LightningCLI):
         run(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
 
     def _say_how_to_go_on(self) -> None:
-        last = self.config_init.checkpoint.last_model_path
-        how = f"go on with: {PROGRAM} fit --ckpt_path {last}" if last else "nothing was saved"
+        saved = self.config_init.checkpoint.last_model_path
+        folder = self.trainer.default_root_dir
+        how = f"go on with: {PROGRAM} fit --resume {folder}" if saved else "nothing was saved"
         rank_zero_info(f"stopped at step {self.trainer.global_step}; {how}")
 
 
@@ -348,6 +369,8 @@ def hush() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
     # A run's folder is its own, so that nothing in it is old when metrics.csv comes to it.
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
+    # The data module begins where the checkpoint stands.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(worth_saying)
