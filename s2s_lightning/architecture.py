@@ -136,6 +136,9 @@ class Decoder(nn.Module, ABC):
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         """Y (B, T, E) is an embedded piece of target of any length T >= 1."""
 
+    def drop_gate(self) -> None:
+        """The readout does not copy: what makes ``DecoderOutput.gate`` would have no gradient, which DDP waits for."""
+
 
 class Readout(nn.Module, ABC):
     """From hidden states to scores over the target vocabulary.
@@ -338,7 +341,10 @@ def assemble(
     joint = tgt_vocab_size is None and tie_embeddings == "all"
     src = tgt if joint else free(src_vocab_size)
     own = nn.Parameter(torch.randn(tgt.num_embeddings, decoder.d_out) * decoder.d_out**-0.5)
-    return Seq2Seq(src, encoder, tgt, decoder, readout(own if tie_embeddings == "none" else tgt.weight))
+    reads = readout(own if tie_embeddings == "none" else tgt.weight)
+    if not reads.needs_attention:
+        decoder.drop_gate()
+    return Seq2Seq(src, encoder, tgt, decoder, reads)
 
 
 Change = Callable[[Tensor], Tensor]

@@ -1,6 +1,7 @@
 """The command line of training and evaluation: LightningCLI with groups for what a seq2seq run needs."""
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config,
 from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
 from s2s_lightning.callbacks.new_settings import NewSettings
+from s2s_lightning.callbacks.skipped_steps import SkippedSteps
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
 from s2s_lightning.changes import Change, changes, refuse_other_data, say, touched
@@ -68,6 +70,12 @@ INJECTED = {
     "decoding": (Decoding, "s2s_lightning.decoding.Greedy", "the search of evaluation and generation"),
 }
 """Attribute of the module -> (type, default class, help). A checkpoint does not settle them."""
+
+UNUSED = (
+    "there are weights that the loss does not depend on, for whose gradients DDP waits: freeze them "
+    "(--trainer.callbacks+ Freeze), or take --trainer.strategy ddp_find_unused_parameters_true, which looks for them "
+    "at each step"
+)
 
 KEPT_FOR_EVALUATION = ("callbacks", "default_root_dir")
 """The trainer settings of a checkpoint that hold for evaluation too; the others are about training and its machine."""
@@ -260,9 +268,12 @@ class CLI(LightningCLI):
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
         config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
-            return Trainer(**config)
+            trainer = Trainer(**config)
         except (MisconfigurationException, ValueError) as error:
             raise UserError(f"trainer: {error}") from error
+        if str(config["precision"]) in ("16", "16-mixed") and trainer.precision == "bf16-mixed":
+            rank_zero_info("trainer.precision=16-mixed: a CPU does not train in float16, so it is bf16-mixed here")
+        return trainer
 
     def _folder(self, root: Path) -> Path:
         """The run's, which is there."""
@@ -292,6 +303,7 @@ class CLI(LightningCLI):
         return [
             Draws(),
             *kept,
+            SkippedSteps(),
             ValidateAtEnd(),
             *of_environment(),
             Configuration(plain, self.goes_on_at),
@@ -316,6 +328,10 @@ class CLI(LightningCLI):
             if not raised_by_lightning(error):
                 raise
             raise UserError(f"trainer: {error}") from error
+        except RuntimeError as error:
+            if "find_unused_parameters" not in str(error):
+                raise
+            raise UserError(UNUSED) from error
         if self.command != "fit":  # whose last words are those of its callback
             rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
 
@@ -372,13 +388,20 @@ def hush() -> None:
     # The data module begins where the checkpoint stands.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
+    warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # said in our words
+    # A first step that float16's scaler skips looks so to torch, and a view is never changed in place here.
+    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.* before .*optimizer.step.*")
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    # The strategy refuses the callback where the network is sharded, and elsewhere there is nothing to warn of.
+    warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback with a model that overrides")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(worth_saying)
 
 
 def worth_saying(record: logging.LogRecord) -> bool:
     """Whether a message of Lightning's is news."""
-    return not record.getMessage().startswith(("💡", "TPU available", "HPU available", "Seed set to", "Loading `train"))
+    message = re.sub(r"^\[rank: \d+\] ", "", record.getMessage())
+    return not message.startswith(("💡", "TPU available", "HPU available", "Seed set to", "Loading `train"))
 
 
 def refuse_export(path: str) -> None:

@@ -16,6 +16,7 @@ from s2s_lightning.decoding import Decoding, Greedy, Hypothesis
 from s2s_lightning.errors import UserError
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy, Objective
 from s2s_lightning.schedules import Constant, Schedule
+from s2s_lightning.sharding import shard
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 
@@ -82,6 +83,11 @@ class Seq2SeqModule(LightningModule):
         checkpoint["class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
         settings = checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {k: v for k, v in settings.items() if not callable(v)}
+
+    def configure_model(self) -> None:
+        """Shard the network, where the strategy has a mesh of ranks to shard it over."""
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer()

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.configuration import Configuration
-from s2s_lightning.callbacks.run import network, run_folder, texts
+from s2s_lightning.callbacks.run import gradient_norm, is_sharded, network, run_folder, texts
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.locating import Finding, locate
 from s2s_lightning.module import Seq2SeqModule
@@ -113,8 +113,8 @@ class NonFinite(Callback):
 
     def _gradients_are_bad(self, pl_module: LightningModule) -> Tensor | None:
         """Of all ranks alike, as they share their gradients."""
-        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        return ~torch.nn.utils.get_total_norm(gradients).isfinite() if gradients else None
+        norm = gradient_norm(pl_module)
+        return None if norm is None else ~norm.isfinite()
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, gradients: Tensor | None) -> bool:
         """Whether any rank has something to handle; the one synchronisation."""
@@ -143,12 +143,14 @@ class NonFinite(Callback):
 
     def _message(self, trainer: Trainer, pl_module: LightningModule, window: Sequence[Taken]) -> str:
         """What every rank says: what the first of those that found something has found."""
-        found = self._find(trainer, pl_module, window)
+        sharded = is_sharded(pl_module)  # whose ranks must compute together, but search each for itself
+        found = None if sharded else self._find(trainer, pl_module, window)
         ranks: list[str | None] = [found]
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size
             torch.distributed.all_gather_object(ranks, found)
-        what = next(filter(None, ranks), "computed once more, all is finite" if window else "seen before a validation")
+        otherwise = "computed once more, all is finite" if window else "seen before a validation"
+        what = next(filter(None, ranks), "a sharded network is not searched" if sharded else otherwise)
         if self._period > 1:
             what += "; to find the step, go on from last.ckpt with --non_finite.every 1"
         return f"loss or gradient not finite {self._when(trainer, window)} (epoch {trainer.current_epoch}): {what}"

@@ -7,6 +7,7 @@ from typing import Literal, Protocol, cast, runtime_checkable
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
@@ -81,6 +82,22 @@ def monitored(trainer: Trainer) -> str:
 def network(pl_module: LightningModule) -> Seq2Seq:
     """The network of a ``Seq2SeqModule``."""
     return cast(Seq2Seq, pl_module.model)
+
+
+def gradient_norm(pl_module: LightningModule) -> Tensor | None:
+    """The Euclidean norm of all gradients together, (), the same on every rank; None where there is no gradient."""
+    gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+    return whole(torch.nn.utils.get_total_norm(gradients)) if gradients else None
+
+
+def whole(x: Tensor) -> Tensor:
+    """What the ranks have together where each holds a part of it: they all must ask for it."""
+    return x.full_tensor() if isinstance(x, DTensor) else x
+
+
+def is_sharded(pl_module: LightningModule) -> bool:
+    """Whether each rank holds a part of the weights alone."""
+    return any(isinstance(parameter, DTensor) for parameter in pl_module.parameters())
 
 
 def source_ids(batch: Batch) -> list[list[int]]:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
-from s2s_lightning.callbacks.run import at_step
+from s2s_lightning.callbacks.run import at_step, gradient_norm
 
 KEY = "s2s_lightning_throughput"
 """Key of a checkpoint -> what has been summed up since the last log."""
@@ -83,8 +83,8 @@ class Throughput(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._stepped = True
         if is_due(trainer, trainer.global_step + 1):
-            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            self._grad_norm = torch.nn.utils.get_total_norm(gradients)
+            norm = gradient_norm(pl_module)
+            self._grad_norm = torch.zeros(()) if norm is None else norm
             self._lr = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.media import log_picture
-from s2s_lightning.callbacks.run import network, run_folder
+from s2s_lightning.callbacks.run import network, run_folder, whole
 from s2s_lightning.callbacks.summary import parts_of
 from s2s_lightning.callbacks.throughput import is_due
 
@@ -36,7 +36,7 @@ class UpdateRatio(Callback):
     https://cs231n.github.io/neural-networks-3/). Clipping, momentum and weight decay are in it, as it is the change
     itself; a skipped step has 0. ``update_ratio.png`` is drawn anew at each validation and at the end,
     ``update_ratio.csv`` has the numbers. It costs a copy of the weights and some norms at these steps, and nothing at
-    others. Sharded models have none.
+    others.
     """
 
     def __init__(self) -> None:
@@ -87,8 +87,8 @@ class UpdateRatio(Callback):
 @torch.no_grad()
 def ratio(before: Before) -> Tensor:
     """() of all matrices of a part together; NaN where they were all 0."""
-    update = torch.nn.utils.get_total_norm([new - old for new, old in zip(*before, strict=True)])
-    weights = torch.nn.utils.get_total_norm(before.copies)
+    update = whole(torch.nn.utils.get_total_norm([new - old for new, old in zip(*before, strict=True)]))
+    weights = whole(torch.nn.utils.get_total_norm(before.copies))
     return torch.where(weights > 0, update / weights, torch.nan).float()
 
 

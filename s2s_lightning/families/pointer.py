@@ -123,8 +123,8 @@ class PointerDecoder(Decoder):
     gate = w_h . h*_t + w_s . s_t + w_x . y_t + b, of which p_gen is the sigmoid
 
     The LSTM reads the embedding alone, so that it runs over the whole target in one call; the authors' program
-    (github.com/abisee/pointer-generator) also feeds it the last context. Below a readout that does not copy the gate is
-    unused.
+    (github.com/abisee/pointer-generator) also feeds it the last context. Below a readout that does not copy there is no
+    gate.
 
     Args:
         d_embedding: width E of the target embedding.
@@ -151,12 +151,16 @@ class PointerDecoder(Decoder):
         self.bridge = bridge(memory.summary, self.recurrence.state_shape)
         self.attention = CoverageAttention(d_model, memory.d_states, d_score, coverage)
         self.output = nn.Linear(d_model + memory.d_states, d_model)
-        self.gate = nn.Linear(d_model + memory.d_states + d_embedding, 1)
-        for layer in (self.output, self.gate):
+        gate = nn.Linear(d_model + memory.d_states + d_embedding, 1)
+        for layer in (self.output, gate):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.gate: nn.Linear | None = gate
         self.dropout = Dropout(dropout)
         self.d_out = d_model
+
+    def drop_gate(self) -> None:
+        self.gate = None
 
     def start(self, memory: Memory) -> State:
         context = AttentionContext(self.attention.keys(memory.states), memory.values, memory.padding)
@@ -168,7 +172,7 @@ class PointerDecoder(Decoder):
         s = self.dropout(s)
         weights, coverage = self.attention(s, state.context.keys, state.context.padding, state.carry.coverage)
         found = torch.cat([s, weights @ state.context.values], -1)
-        gate = self.gate(torch.cat([found, y], -1)).squeeze(-1)
+        gate = None if self.gate is None else self.gate(torch.cat([found, y], -1)).squeeze(-1)
         attention = weights[:, None, None] if need_weights else None
         state = State(state.context, PointerCarry(recurrent, coverage))
         return DecoderOutput(self.dropout(self.output(found)), state, attention, gate)

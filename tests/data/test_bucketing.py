@@ -63,6 +63,37 @@ def test_what_is_repeated_for_equal_numbers_weighs_nothing(count: int, world_siz
     assert indices([batch for rank in batches for batch in rank if batch.divisor < math.inf]) == list(range(count))
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("budget", [Budget(100), Budget(100, batch_size=3)])
+def test_whatever_the_size_of_the_corpus_ranks_share_an_epoch_evenly(budget: Budget, world_size: int) -> None:
+    """Each pair counts once, ranks make as many steps, and in a step all batches cost between c and 2 c.
+
+    Or all are small, of less than half the largest cost; where these begin there may be one step with both kinds.
+    """
+    for count in [*range(1, 50), 100, 333]:
+        lengths = random_lengths(count, seed=count)
+        ranks = [list(sampler) for sampler in samplers(lengths, budget, world_size)]
+        assert len(set(map(len, ranks))) == 1
+        assert indices([batch for rank in ranks for batch in rank if batch.divisor < math.inf]) == list(range(count))
+        costs = np.array([[cost(lengths, batch) for batch in rank] for rank in ranks])
+        slowest, fastest = costs.max(0), costs.min(0)
+        uneven = (slowest > 2 * fastest) & (2 * slowest >= costs.max())
+        assert uneven.sum() <= 1
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 5])
+def test_whatever_its_size_evaluation_has_each_sentence_once_or_whole_batches_twice(world_size: int) -> None:
+    for count in range(1, 50):
+        samplers = [
+            EvaluationSampler(random_lengths(count), Budget(50), rank=r, world_size=world_size)
+            for r in range(world_size)
+        ]
+        seen = [tuple(batch.indices) for sampler in samplers for batch in sampler]
+        assert indices([BatchIndex(np.array(batch), 1.0) for batch in set(seen)]) == list(range(count))
+        assert len(set(map(len, samplers))) == 1
+        assert len(set(seen)) == len(seen) or count < len(seen)
+
+
 def test_no_batch_is_over_the_budget_and_no_row_of_pairs_would_fit_one_more() -> None:
     lengths, budget = random_lengths(1000), Budget(100)
     sampler = samplers(lengths, budget, 1)[0]
