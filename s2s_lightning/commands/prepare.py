@@ -15,7 +15,7 @@ class Prepare(CLI):
     needs_model = False
 
     def instantiate_classes(self) -> None:
-        data = self._with_tokenizers().data
+        data = self._settled().data
         only_data = LightningArgumentParser()
         only_data.add_class_arguments(Seq2SeqData, "data")
         self.datamodule = only_data.instantiate(only_data.parse_object({"data": data})).data
