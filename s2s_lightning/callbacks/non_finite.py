@@ -60,6 +60,9 @@ class NonFinite(Callback):
         every: optimizer steps from one look to the next; "skip" needs 1.
         max_skipped: steps in a row that "skip" leaves out before it ends the run.
 
+    Attributes:
+        skipped: steps that "skip" has left out so far.
+
     Raises:
         UserError: a number below 1, or steps to be skipped that are not all looked at.
     """
@@ -72,7 +75,8 @@ class NonFinite(Callback):
         self.every = every
         self.max_skipped = max_skipped
         self._period = 0
-        self._in_a_row = self._skipped = self._overflows = self._looked = 0
+        self.skipped = 0
+        self._in_a_row = self._overflows = self._looked = 0
         self._window: list[Taken] = []
         self._bad: Tensor | None = None
         self._kept = False
@@ -108,6 +112,17 @@ class NonFinite(Callback):
             self._handle(trainer, pl_module, [])
         self._looked = trainer.global_step
 
+    @property
+    def has_skipped(self) -> bool:
+        """Whether the last step was left out."""
+        return self._in_a_row > 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.skipped = state_dict["skipped"]
+
     def _is_due(self, trainer: Trainer) -> bool:
         return self._period > 0 and (trainer.global_step + 1) % self._period == 0
 
@@ -130,8 +145,8 @@ class NonFinite(Callback):
         message = self._message(trainer, pl_module, window)
         self._in_a_row += 1
         if self.action == "skip" and self._in_a_row <= self.max_skipped:
-            self._skipped += 1
-            pl_module.print(f"{message}; step skipped ({self._in_a_row} in a row, {self._skipped} in all)")
+            self.skipped += 1
+            pl_module.print(f"{message}; step skipped ({self._in_a_row} in a row, {self.skipped} in all)")
             for parameter in pl_module.parameters():
                 parameter.grad = None  # which optimizers, clipping and a scaler leave alone
             return

@@ -10,11 +10,15 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loops.utilities import _block_parallel_sync_behavior
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from s2s_lightning.batch import Batch
+from s2s_lightning.errors import UserError
+
+SHARDED = (FSDPStrategy, ModelParallelStrategy)
 
 
 @contextmanager
@@ -23,7 +27,15 @@ def rehearsal(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
 
     The copies wait in the host's memory. No callback hears of the steps. Batches come from ``training_windows``, which
     does not touch the loader of the run.
+
+    Raises:
+        UserError: each process has but a part of the weights.
     """
+    if isinstance(trainer.strategy, SHARDED):
+        raise UserError(
+            f"trainer.strategy={type(trainer.strategy).__name__} shards the weights, and nothing is tried out on parts "
+            "of them: look for the learning rate or the size of batch on one device, or with ddp"
+        )
     saved = io.BytesIO()
     (optimizer,) = trainer.optimizers
     precision = trainer.precision_plugin

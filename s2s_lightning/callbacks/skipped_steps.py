@@ -1,4 +1,4 @@
-"""Steps that float16's loss scaler has skipped."""
+"""Steps that were computed and not made."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
+from s2s_lightning.callbacks.non_finite import NonFinite
 from s2s_lightning.callbacks.run import at_step
 from s2s_lightning.callbacks.throughput import is_due
 
@@ -15,8 +16,8 @@ class SkippedSteps(Callback):
 
     Logged as ``train/skipped_steps``, of the whole run so far, and said at its end. That is no error: the scale begins
     high and is raised now and then until one does (Micikevicius et al., 2018, arXiv:1710.03740). A skipped step is one
-    of the run's all the same: its batch is over, and ``max_steps`` and the schedule count it. Where there is no scaler
-    there is nothing to count.
+    of the run's all the same: its batch is over, and ``max_steps`` and the schedule count it. Where there is no scaler,
+    what is logged are the steps that ``NonFinite`` skips, if it is to.
     """
 
     def __init__(self) -> None:
@@ -35,8 +36,10 @@ class SkippedSteps(Callback):
         self._tried += getattr(trainer.precision_plugin, "scaler", None) is not None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        if self._tried and is_due(trainer, trainer.global_step):
-            skipped = torch.tensor(float(self.skipped), dtype=torch.float64)
+        watching = [each for each in trainer.callbacks if isinstance(each, NonFinite) and each.action == "skip"]  # type: ignore[attr-defined]
+        if (self._tried or watching) and is_due(trainer, trainer.global_step):
+            number = self.skipped if self._tried else sum(each.skipped for each in watching)
+            skipped = torch.tensor(float(number), dtype=torch.float64)
             pl_module.log_dict({"train/skipped_steps": skipped, **at_step(trainer)}, on_step=True, on_epoch=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
+from s2s_lightning.callbacks.non_finite import NonFinite
 from s2s_lightning.callbacks.run import at_step, gradient_norm
 
 KEY = "s2s_lightning_throughput"
@@ -54,7 +55,8 @@ class Throughput(Callback):
     target tokens, the time of validation not counted), ``train/padding`` (its share of source and target positions),
     and, of the last step, ``train/lr`` and ``train/grad_norm`` (before clipping). ``train/peak_memory_gib`` is the most
     that any rank has held so far, on its GPU or else of the machine. Sums stay on the device until then, so the host
-    waits for it once a log and never between. A checkpoint keeps them, so that a resumed run logs the same.
+    waits for it once a log and never between. A checkpoint keeps them, so that a resumed run logs the same. What
+    ``NonFinite`` skips is left out.
     """
 
     def __init__(self) -> None:
@@ -97,7 +99,9 @@ class Throughput(Callback):
         for name, value in sums.items():
             counted = value.detach().where(counts, 0)
             self._sums[name] = self._sums[name] + counted if name in self._sums else counted
-        if self._stepped and is_due(trainer, trainer.global_step):
+        if self._stepped and is_skipped(trainer):
+            self._sums = dict(self._settled)
+        if self._stepped and self._sums and is_due(trainer, trainer.global_step):
             self._log(trainer, pl_module)
         if self._stepped:
             self._settled = dict(self._sums)
@@ -130,6 +134,11 @@ class Throughput(Callback):
         pl_module.log_dict(_on_host(shown), prog_bar=True, on_step=True, on_epoch=False)
         pl_module.log_dict({**_on_host(logged), **at_step(trainer)}, on_step=True, on_epoch=False)
         self._sums = {}
+
+
+def is_skipped(trainer: Trainer) -> bool:
+    """Whether the step that has just been computed is not made, as its loss or a gradient is no number."""
+    return any(each.has_skipped for each in trainer.callbacks if isinstance(each, NonFinite))  # type: ignore[attr-defined]
 
 
 def _positions(batch: Batch) -> dict[str, Tensor]:

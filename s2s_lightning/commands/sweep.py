@@ -4,6 +4,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def run(command: str, args: Sequence[str]) -> None:
     check_at_least(1, **{"--count": options.count, "--parallel": options.parallel})
     check_at_least(0, **{"--at_most": options.at_most})
 
+    from s2s_lightning.sweeping.outage import one_line
     from s2s_lightning.sweeping.storage import default_url, open_storage
     from s2s_lightning.sweeping.study import Study
     from s2s_lightning.sweeping.sweep_file import read
@@ -59,11 +61,13 @@ def run(command: str, args: Sequence[str]) -> None:
     limit = trials_in_all(options.count, sweep)
     options.folder = Path(options.folder or Path("runs/sweeps", sweep.name))
     options.storage = options.storage or default_url(options.folder, journal=options.slurm is not None)
-    study = Study(sweep, open_storage(options.storage, options.folder), options.folder.name, limit)
-    if options.slurm is not None:
-        submit(options, study)
-    else:
-        drive(options, study)
+    storage = open_storage(options.storage, options.folder)
+    with one_line():
+        study = Study(sweep, storage, options.folder.name, limit)
+        if options.slurm is not None:
+            submit(options, study)
+        else:
+            drive(options, study)
 
 
 def trials_in_all(count: int | None, sweep: "Sweep") -> int:
@@ -81,6 +85,7 @@ def trials_in_all(count: int | None, sweep: "Sweep") -> int:
 def drive(options: Namespace, study: "Study") -> None:
     """Run trials here, then report, also when it was stopped."""
     from s2s_lightning.sweeping.driver import Driver
+    from s2s_lightning.sweeping.outage import unreachable
     from s2s_lightning.sweeping.report import report
     from s2s_lightning.sweeping.screen import Screen
     from s2s_lightning.sweeping.table import short_names
@@ -93,7 +98,8 @@ def drive(options: Namespace, study: "Study") -> None:
         raise
     finally:
         screen.close()
-        print(report(study, options.folder))
+        with suppress(*unreachable()):  # which is said below, or has been
+            print(report(study, options.folder))
     check_results(study)
 
 

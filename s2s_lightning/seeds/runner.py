@@ -66,9 +66,7 @@ class Runner:
         again = "goes on" if (seed.folder / "checkpoints").exists() else "begins"
         seed.folder.mkdir(exist_ok=True)
         own = {GROUP: os.environ.get(GROUP, self.group.name), PART: str(seed.number)}
-        process = Process(
-            seed.folder, self.group.words(seed), {**environment(slot, self.parallel), **own}, keep=[lock]
-        )
+        process = Process(seed.folder, self.group.words(seed), {**environment(slot, self.parallel), **own}, keep=[lock])
         self.lines.say(f"seed {seed.number}  {again}  {process.log}")
         return seed, process
 

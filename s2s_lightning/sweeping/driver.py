@@ -14,6 +14,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from s2s_lightning.errors import UserError
 from s2s_lightning.sweeping.command import command_line, nested
 from s2s_lightning.sweeping.interrupting import LOOK, end_well, interruptible
+from s2s_lightning.sweeping.outage import Outage, unreachable
 from s2s_lightning.sweeping.process import environment
 from s2s_lightning.sweeping.screen import Screen
 from s2s_lightning.sweeping.study import Study
@@ -36,6 +37,8 @@ class Running:
 
     Attributes:
         values: the metric at each validation.
+        told: how many of them the study knows.
+        run: the folder of its run, where it knows it.
         stopped: whether it was told to stop early.
         alive: when it last gave a sign of life.
     """
@@ -43,6 +46,8 @@ class Running:
     trial: "Trial"
     process: TrialProcess
     values: list[float] = field(default_factory=list)
+    told: int = 0
+    run: str | None = None
     stopped: bool = False
     alive: float = field(default_factory=time.monotonic)
 
@@ -66,36 +71,47 @@ class Driver:
         self.screen = screen
         self.running: dict[int, Running] = {}
         self._failures = 0
+        self._next_claim = 0.0
 
     def run(self) -> None:
         """Until there is nothing more to do.
 
         Raises:
             UserError: trial after trial fails.
+            Exception: of the storage, which has been out of reach for long.
             KeyboardInterrupt: by Ctrl-C or SIGTERM, once the running trials have ended and are marked to run again.
         """
         with interruptible():
             try:
                 self._loop()
-            except (KeyboardInterrupt, UserError):
+            except (KeyboardInterrupt, UserError, *unreachable()):
                 self._interrupt()
                 raise
 
     def _loop(self) -> None:
-        next_claim = 0.0
+        outage = Outage(self.screen)
         while True:
-            if time.monotonic() >= next_claim:
-                self._fill()
-                next_claim = time.monotonic() + CLAIM
-                self.screen.progress(self.study)
-            if not self.running:
-                return
-            for slot, running in list(self.running.items()):
-                if self._has_ended(running):
-                    del self.running[slot]
-                    self._check_failures()
-                    next_claim = 0.0
-            time.sleep(LOOK)
+            try:
+                if not self._look():
+                    return
+            except unreachable() as error:
+                outage.bear(error)
+            else:
+                outage.over()
+                time.sleep(LOOK)
+
+    def _look(self) -> bool:
+        """Start what there is to start, and see to what runs; False when nothing does."""
+        if time.monotonic() >= self._next_claim:
+            self._fill()
+            self._next_claim = time.monotonic() + CLAIM
+            self.screen.progress(self.study)
+        for slot, running in list(self.running.items()):
+            if self._has_ended(running):
+                del self.running[slot]
+                self._next_claim = 0.0
+                self._check_failures()
+        return bool(self.running) or self._next_claim == 0
 
     def _fill(self) -> None:
         """Start trials in what is free."""
@@ -148,23 +164,27 @@ class Driver:
         if time.monotonic() - running.alive > BEAT:
             running.alive = time.monotonic()
             self.study.beat(trial)
-        for value, run in running.process.new_reports():
-            running.values.append(value)
-            trial.report(value, len(running.values))
-            if run and len(running.values) == 1:
-                trial.set_user_attr("run", run)
+        for report in running.process.new_reports():
+            running.values.append(report.value)
+            running.run = report.run
+        while running.told < len(running.values):
+            number = running.told + 1
+            trial.report(running.values[number - 1], number)
+            if running.run and number == 1:
+                trial.set_user_attr("run", running.run)
             if self.study.sweep.stopping:
                 running.stopped = running.stopped or trial.should_prune()
-                running.process.answer(len(running.values), running.stopped)
+                running.process.answer(number, running.stopped)
+            running.told = number
 
     def _end(self, running: Running, code: int) -> None:
         metric, process = self.study.sweep.metric, running.process
         if code == 0 and metric.best(running.values) is not None:
-            self._failures = 0
             self.study.complete(running.trial, running.values, running.stopped)
+            self._failures = 0
         else:
-            self._failures += 1
             self.study.fail(running.trial, _cause(running, code, metric.name))
+            self._failures += 1
         self.screen.ended(self.study, running.trial.number, process.folder)
 
     def _check_failures(self) -> None:
@@ -183,13 +203,14 @@ class Driver:
             if running.process.code == 0 and running.values:
                 self._end(running, 0)
             else:
-                self.study.give_back(running.trial)
+                with suppress(*unreachable()):  # then the next start finds it without a process
+                    self.study.give_back(running.trial)
                 self.screen.say(f"trial {running.trial.number}  interrupted; it runs again when the sweep goes on")
         self.running = {}
 
     def _listen_to_all(self) -> None:
         for running in self.running.values():
-            with suppress(UserError, UpdateFinishedTrialError):
+            with suppress(UserError, UpdateFinishedTrialError, *unreachable()):
                 self._listen(running)
 
 

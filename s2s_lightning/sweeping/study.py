@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from s2s_lightning.errors import UserError
+from s2s_lightning.sweeping.draws import distributions, draw
 from s2s_lightning.sweeping.sweep import Sweep, differences
 from s2s_lightning.sweeping.trials import (
     AGAIN,
@@ -29,11 +30,8 @@ from s2s_lightning.sweeping.trials import (
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial, Trial
-
-SEED = 1
 
 
 class Study:
@@ -52,9 +50,9 @@ class Study:
     def __init__(self, sweep: Sweep, storage: "BaseStorage", name: str, limit: int) -> None:
         self.sweep = sweep
         self.limit = limit
+        self.storage = storage
         self.optuna = _created(sweep, storage, name)
-        grid = sweep.method == "grid"
-        self.distributions = {parameter.name: parameter.distribution(grid) for parameter in sweep.drawn}
+        self.distributions = distributions(sweep)
 
     def trials(self) -> "list[FrozenTrial]":
         """All, by number."""
@@ -140,7 +138,7 @@ class Study:
         if self.sweep.grid_size is not None and index >= self.sweep.grid_size:
             self._drop(trial)
             return None
-        self._draw(trial, index)
+        draw(self.optuna, trial, self.sweep, index)
         if len(real(before)) >= self.limit:  # another process was first
             self.give_back(trial)
             return None
@@ -166,27 +164,12 @@ class Study:
         if rivals[0].number != mine.number:
             self._drop(trial)
             return None
-        self._draw(trial, len(fresh(t for t in trials if t.number < origin(mine, trials))))
+        index = len(fresh(t for t in trials if t.number < origin(mine, trials)))
+        draw(self.optuna, trial, self.sweep, index)
         if len(real(before)) >= self.limit:
             self.give_back(trial)
             return None
         return trial
-
-    def _draw(self, trial: "Trial", index: int) -> None:
-        """The parameters of the fresh trial of that index, as far as the trial has none."""
-        self.optuna.sampler = self._sampler(index)
-        for name, distribution in self.distributions.items():
-            _suggest(trial, name, distribution)
-
-    def _sampler(self, index: int) -> "optuna.samplers.BaseSampler":
-        """Of one trial: seeded by its index, so that no process repeats another's draws."""
-        from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
-
-        if self.sweep.method == "grid":
-            return PartialFixedSampler(self.sweep.point(index), RandomSampler())
-        if self.sweep.method == "random":
-            return RandomSampler(seed=SEED + index)
-        return TPESampler(seed=SEED + index, constant_liar=True)  # a running trial's region is left to it
 
     def _drop(self, trial: "Trial") -> None:
         """It came too late to be needed."""
@@ -195,9 +178,11 @@ class Study:
             self.optuna.tell(trial, state=_state("FAIL"))
 
     def _handle(self, trial: "FrozenTrial") -> "Trial":
+        """Of a trial that this process has not asked for itself."""
         from optuna.trial import Trial
 
-        return Trial(self.optuna, trial._trial_id)
+        study = self.storage.get_study_id_from_name(self.optuna.study_name)
+        return Trial(self.optuna, self.storage.get_trial_id_from_study_id_trial_number(study, trial.number))
 
 
 def _created(sweep: Sweep, storage: "BaseStorage", name: str) -> "optuna.Study":
@@ -220,18 +205,6 @@ def _created(sweep: Sweep, storage: "BaseStorage", name: str) -> "optuna.Study":
             "another study with --folder"
         )
     return study
-
-
-def _suggest(trial: "Trial", name: str, distribution: "BaseDistribution") -> None:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(distribution, CategoricalDistribution):
-        trial.suggest_categorical(name, distribution.choices)
-    elif isinstance(distribution, IntDistribution):
-        trial.suggest_int(name, distribution.low, distribution.high)
-    else:
-        assert isinstance(distribution, FloatDistribution)
-        trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
 
 
 def _state(name: str) -> "optuna.trial.TrialState":

@@ -3,18 +3,20 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 from torch.nn.utils import clip_grad_norm_
 
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks import DropTokens, FindLearningRate
 from s2s_lightning.callbacks.find_learning_rate import Curve, smoothed, suggested, suggestion
+from s2s_lightning.callbacks.rehearsal import rehearsal
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.errors import UserError
@@ -248,3 +250,10 @@ def test_two_ranks_take_the_same_steps_as_one_process_that_accumulates(tmp_path:
     fit_with_finder(str(alone), windows(BATCHES, 2), accumulate_grad_batches=2)
     for ours, theirs in zip(rows(tmp_path), rows(alone), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", [FSDPStrategy, ModelParallelStrategy])
+def test_sharded_weights_are_refused(kind: type[Strategy]) -> None:
+    trainer = SimpleNamespace(strategy=kind())
+    with pytest.raises(UserError, match=rf"trainer.strategy={kind.__name__} shards the weights"):
+        rehearsal(trainer, ToyModule()).__enter__()

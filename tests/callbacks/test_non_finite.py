@@ -12,10 +12,12 @@ from torch.multiprocessing import ProcessRaisedException
 
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
-from s2s_lightning.callbacks import NonFinite
+from s2s_lightning.callbacks import NonFinite, Throughput
 from s2s_lightning.callbacks.non_finite import load, replay
+from s2s_lightning.callbacks.skipped_steps import SkippedSteps
 from s2s_lightning.errors import UserError
 from s2s_lightning.locating import locate
+from tests.callbacks.test_throughput import Recorded
 from tests.toy import ToyData, ToyModule, encode, toy_network, toy_trainer, windows
 
 WORDS = ["ab", "cd", "ef", "gh", "ba", "dc"]
@@ -120,6 +122,26 @@ def test_a_skipped_step_is_one_that_was_never_made(tmp_path: Path) -> None:
     toy_trainer(tmp_path, gradient_clip_val=1.0).fit(reference, datamodule=others)
     for one, other in zip(module.parameters(), reference.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_what_is_logged_leaves_out_a_skipped_step_and_counts_it(every: int, tmp_path: Path) -> None:
+    logged = Recorded(tmp_path)
+    chain = [NonFinite("skip"), Throughput(), SkippedSteps()]
+    module = Poisoned()
+    module.optimizer = lambda groups: torch.optim.SGD(groups, lr=0.0)
+    fit(tmp_path, module, chain[0], callbacks=chain, logger=logged, log_every_n_steps=every, limit_val_batches=0)
+    losses = {row["step"]: row["train/loss"] for row in logged.rows if "train/loss" in row}
+    skipped = {row["step"]: row["train/skipped_steps"] for row in logged.rows if "train/skipped_steps" in row}
+    first, _, third = batches()
+    one, other = (module.objective(module.model, batch) for batch in (first, third))
+    if every == 3:
+        assert losses == pytest.approx({3: ((one.sum + other.sum) / (one.tokens + other.tokens)).item()})
+        assert skipped == {3: 1}
+    else:  # of step 2 there is nothing to log, and Lightning repeats what it has
+        means = [(part.sum / part.tokens).item() for part in (one, other)]
+        assert losses == pytest.approx({1: means[0], 2: means[0], 3: means[1]})
+        assert skipped == {1: 0, 2: 1, 3: 1}
 
 
 def test_only_so_many_steps_in_a_row_are_skipped(tmp_path: Path) -> None:

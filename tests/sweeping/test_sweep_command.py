@@ -1,14 +1,19 @@
 """The command ``sweep``, with trials that are scripts of a few milliseconds."""
 
 import json
+import math
 import os
 import signal
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.exceptions import StorageInternalError
 
+from s2s_lightning.sweeping import outage, trials
 from s2s_lightning.sweeping.storage import open_storage
 from s2s_lightning.sweeping.study import Study
 from s2s_lightning.sweeping.sweep_file import read
@@ -108,6 +113,46 @@ def test_a_trial_that_was_taken_for_lost_ends_here(sweep_file: Write) -> None:
     Path("go").touch()
     said = process.communicate(timeout=60)[0]
     assert "trial 0  was given up by another process" in said
+    assert sorted((row["a"], row["state"]) for row in table()) == [("1", "done"), ("2", "done"), ("3", "done")]
+
+
+def gone(times: float) -> Callable[..., None]:
+    """Stands for a call to a database that fails so many times."""
+    left = [times]
+    real = Study.complete
+
+    def complete(*args: Any) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise StorageInternalError from OSError("the server closed the connection")
+        real(*args)
+
+    return complete
+
+
+def test_a_study_that_is_away_for_a_while_is_waited_for(sweep_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "RETRY", 0.01)
+    monkeypatch.setattr(Study, "complete", gone(3))
+    said = done("sweep", sweep_file("report 1", parameters=SLOW)).out
+    assert said.count("the study cannot be reached: the server closed the connection; trials run on") == 1
+    assert said.count("the study is there again") == 1
+    assert [row["state"] for row in table()] == ["done"] * 3
+
+
+def test_a_study_that_stays_away_ends_the_sweep_with_one_line(
+    sweep_file: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "RETRY", 0.01)
+    monkeypatch.setattr(outage, "LONGEST", 0.1)
+    file = sweep_file("report 1", parameters=SLOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "complete", gone(math.inf))
+        patch.setattr(Study, "give_back", gone(math.inf))
+        result = command("sweep", file)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "error: the study cannot be reached: the server closed the connection; the same command" in result.err
+    monkeypatch.setattr(trials, "_runs", lambda pid: False)  # the process that it says runs it is this one
+    done("sweep", file)
     assert sorted((row["a"], row["state"]) for row in table()) == [("1", "done"), ("2", "done"), ("3", "done")]
 
 
