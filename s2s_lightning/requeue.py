@@ -9,8 +9,15 @@ TRIALS = ("S2S_LIGHTNING_TRIAL", "WANDB_SWEEP_ID")
 
 
 def own_job() -> str | None:
-    """The SLURM job that this training is all of; None where there is none."""
-    return None if any(map(os.environ.get, TRIALS)) else os.environ.get("SLURM_JOB_ID")
+    """The SLURM job that this training is all of; None where there is none.
+
+    The number of one task of an array is also that of the array, whose others are not ours.
+    """
+    if any(map(os.environ.get, TRIALS)):
+        return None
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID")
 
 
 def requeue(job: str) -> bool:

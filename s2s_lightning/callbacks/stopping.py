@@ -95,7 +95,7 @@ class StopWhenAsked(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """A run that fails ends as any process does; one that is asked to end lets its loggers finish."""
-        if not self.number:
+        if self._previous and not self.number:
             self._previous = {**dict.fromkeys(GRACEFUL, signal.SIG_DFL), **self._previous}
             self._restore()
 

@@ -139,6 +139,7 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("environment", "code", "told"),
     [
         ({}, 0, "show job 7\nrequeue 7\n"),
+        ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, 0, "show job 7_3\nrequeue 7_3\n"),
         ({"STATE": "COMPLETING"}, 138, "show job 7\n"),  # its user has cancelled it
         ({"S2S_LIGHTNING_TRIAL": "trial"}, 138, None),  # the job is its sweep's
     ],
@@ -214,3 +215,9 @@ def test_a_reader_that_leaves_early_hears_no_complaint(trained: Run, tmp_path: P
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_lightning_has_what_we_take_over() -> None:
+    trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    assert trainer._signal_connector.register_signal_handlers.__func__  # type: ignore[attr-defined]
+    assert trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor.__func__  # type: ignore[attr-defined]

@@ -69,7 +69,8 @@ class Cluster:
     def background(self, *words: object, **environment: str) -> "subprocess.Popen[str]":
         """A command of the script: exec, on, cut, heal, kill-node, start-node."""
         command = [str(SCRIPT), *map(str, words)]
-        return subprocess.Popen(command, env={**self.environment, **environment}, stdout=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, env={**self.environment, **environment}, text=True, **pipes)
 
     def control(self, *words: object, **environment: str) -> str:
         """The same, to its end; what it writes."""
@@ -107,7 +108,8 @@ def cluster() -> Iterator[Cluster]:
     if reason := why_not():
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="s2s-slurm-") as folder:
-        cluster = Cluster(Path(folder) / "c", S2S_SLURM_NODE_TIMEOUT=10, S2S_SLURM_REQUEUE_DELAY=1)
+        Path(folder).chmod(0o755)  # or munge refuses it
+        cluster = Cluster(Path(folder) / "c", S2S_SLURM_NODE_TIMEOUT=10)
         try:
             cluster.start()
             yield cluster

@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from tests.cli.conftest import done
 from tests.cluster.conftest import Cluster, until
+from tests.sweeping.conftest import Write, sweep_file, table
+
+__all__ = ["sweep_file"]  # a fixture of the sweeps' tests
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -137,3 +141,14 @@ def test_a_preempted_job_is_requeued_and_trains_what_it_would_have(place: Place,
     logged = [(row["trainer/global_step"], row["val/loss"]) for row in run["history"] if "val/loss" in row]
     assert logged == rows(place.run(straight), "val/loss")
     assert json.loads((place.run(job) / "run.json").read_text())["hardware"]["nodes"] == 2
+
+
+def test_a_sweep_is_an_array_job_over_one_study(cluster: Cluster, sweep_file: Write) -> None:
+    grid = {"a": {"values": [1, 2]}, "b": {"value": "x"}}
+    file = sweep_file("""report $(echo $1 | sed 's/.*"a": \\([0-9]\\).*/\\1/')""", parameters=grid)
+    sweep = (sys.executable, "-m", "s2s_lightning", "sweep", str(file))
+    said = cluster.login(*sweep, "--slurm=--ntasks=1 --nodes=1", PYTHONPATH=str(ROOT))
+    assert "Submitted batch job" in said
+    until(lambda: not cluster.login("squeue", "--noheader").strip(), 60, "the end of the array")
+    done("sweep", file, "--at_most", 0)
+    assert sorted((row["a"], float(row["val/loss"])) for row in table()) == [("1", 1.0), ("2", 2.0)]

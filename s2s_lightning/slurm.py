@@ -1,0 +1,24 @@
+"""A job of SLURM as Lightning sees it."""
+
+import os
+
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+from s2s_lightning.errors import UserError
+
+
+class Slurm(SLURMEnvironment):
+    """Each process is a task of ``srun``, which says its rank.
+
+    Lightning's own requeueing is off: it saves in the handler of a signal, and hangs there if another rank is a moment
+    behind. What takes its place is ``callbacks/stopping.py``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(auto_requeue=False)
+
+    def node_rank(self) -> int:
+        """Raises UserError where srun has not started this process."""
+        if "SLURM_NODEID" not in os.environ:
+            raise UserError("srun starts the processes of this configuration, as scripts/slurm.sbatch does")
+        return super().node_rank()
