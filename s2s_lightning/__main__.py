@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from s2s_lightning import PROGRAM, __version__, failures, signals
+from s2s_lightning import PROGRAM, __version__, signals
 from s2s_lightning.errors import UserError
-from s2s_lightning.ranks import place
+from s2s_lightning.ranks import failures
+from s2s_lightning.ranks.place import place
 from s2s_lightning.suggest import closest, did_you_mean
 
 COMMANDS = {
@@ -103,8 +104,8 @@ def main(args: Sequence[str] | None = None) -> None:
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a peer that is gone is worth no C++ stack
         if place().rank and asks_for_text(args):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # rank 0 prints it
-        if code := failures.failed_before():
-            sys.exit(code)
+        if failures.doomed():
+            sys.exit(failures.USER_ERROR)
         run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:

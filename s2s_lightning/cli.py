@@ -42,7 +42,6 @@ from s2s_lightning.checkpoint import (
     refuse,
     stored_config,
 )
-from s2s_lightning.children import watch_children
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
@@ -51,7 +50,8 @@ from s2s_lightning.given import config_files, given
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text
-from s2s_lightning.ranks import place, torchrun_size
+from s2s_lightning.ranks.children import watch_children
+from s2s_lightning.ranks.place import place, torchrun_size
 from s2s_lightning.resuming import named_run, tidy
 from s2s_lightning.runs import enter, new_run_folder
 from s2s_lightning.schedules import Schedule

@@ -66,7 +66,7 @@ def retell() -> None:
 
 
 def details(failure: "ProcessFailure") -> dict[str, Any]:
-    """What the worker left for torchrun (``failures.py``)."""
+    """What the worker left for torchrun (``ranks/attempts.py``)."""
     message = failure.error_file_data["message"]
     return message["extraInfo"] if isinstance(message, dict) else {}
 

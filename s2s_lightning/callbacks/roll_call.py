@@ -2,7 +2,7 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from s2s_lightning.failures import Board
+from s2s_lightning.ranks.board import Board
 
 
 class RollCall(Callback):

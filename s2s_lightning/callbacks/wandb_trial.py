@@ -9,7 +9,7 @@ from functools import partial
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from s2s_lightning.failures import lost_a_peer
+from s2s_lightning.ranks.failures import lost_a_peer
 from s2s_lightning.signals import STOP, asked, kept_from_children
 
 

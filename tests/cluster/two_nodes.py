@@ -97,6 +97,14 @@ def boot(training: Training) -> None:
     training.join(2)
 
 
+def mend(training: Training) -> None:
+    """Within a minute the agent notices by itself; later it has given up."""
+    training.cluster.control("heal", 2)
+    time.sleep(10)
+    if not training.cluster.control("on", 2, "sh", "-c", f"pgrep -f '^[^ ]*python.*{AGENT}' || true"):
+        training.join(2)
+
+
 WORKER, AGENT = "-u -m s2s_lightning fit", "s2s_lightning.torchrun"
 Scenario = tuple[Callable[[Training], object], int, Callable[[Training], object] | None]
 
@@ -104,7 +112,7 @@ SCENARIOS: dict[str, Scenario] = {
     "a process is killed": (lambda t: t.kill("KILL", 2, WORKER), 2, None),
     "a process is stopped": (lambda t: t.kill("STOP", 2, WORKER), 2, None),
     "a node is switched off": (lambda t: t.cluster.control("kill-node", 2), 1, boot),
-    "a cable is cut": (lambda t: t.cluster.control("cut", 2), 1, lambda t: t.cluster.control("heal", 2)),
+    "a cable is cut": (lambda t: t.cluster.control("cut", 2), 1, mend),
     "an agent is asked to end": (lambda t: t.kill("TERM", 2, AGENT), 1, lambda t: t.join(2)),
 }
 """Name -> (what happens, the ranks with which training goes on, how the node comes back)."""
@@ -124,7 +132,9 @@ def observe(training: Training, scenario: Scenario) -> str:
         change(training)
         first = training.first(ranks, at)
         again = max(step.number for step in training.steps() if step.at < first.at) + 1 - first.number
-        found.append(f"{first.at - at:4.0f} s until {ranks} rank{'s' * (ranks > 1)} train, {again} steps again")
+        found.append(
+            f"{first.at - at:4.0f} s until {ranks} rank{'s train' if ranks > 1 else ' trains'}, {again} steps again"
+        )
         time.sleep(4)
     return "; node back: ".join(found)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from s2s_lightning import failures
-from s2s_lightning.failures import Board, Failure
+from s2s_lightning.ranks import board, failures
+from s2s_lightning.ranks.board import GONE, Board, Failure
 from tests.cli.conftest import CONFIG, command
 
 LOST = "gloo: Connection closed by peer"
@@ -18,7 +18,7 @@ LOST = "gloo: Connection closed by peer"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "GRACE", 0.3)
+    monkeypatch.setattr(board, "GRACE", 0.3)
     monkeypatch.setattr(failures, "START", 0.3)
 
 
@@ -55,13 +55,13 @@ def test_of_several_failures_one_is_told(boards: list[Board]) -> None:
 
 
 def test_a_rank_that_was_killed_is_named_by_one_of_the_others(boards: list[Board]) -> None:
-    assert told(boards, LOST, LOST, None) == [Failure(f"rank 2 {failures.GONE}", 1, 0)] * 2
+    assert told(boards, LOST, LOST, None) == [Failure(f"rank 2 {GONE}", 1, 0)] * 2
 
 
 def test_when_the_first_rank_was_killed_the_second_says_so(boards: list[Board]) -> None:
     del boards[0].store
     found = told(boards, None, LOST, LOST)
-    assert found == [Failure(f"rank 0 {failures.GONE}", 1, 1)] * 2
+    assert found == [Failure(f"rank 0 {GONE}", 1, 1)] * 2
 
 
 @pytest.mark.parametrize(("rank", "prefix"), [("0", ""), ("1", "rank 1: ")])

@@ -21,6 +21,11 @@ def watch_children() -> None:
     vars(subprocess_script)["_launch_process_observer"] = _start_watch
 
 
+def any_children() -> bool:
+    """Whether this process has started others."""
+    return bool(_children)
+
+
 def fate(rank: int) -> str:
     """What killed a child, as far as this process knows."""
     if 0 < rank <= len(_children):
@@ -43,7 +48,9 @@ def _start_watch(children: list[subprocess.Popen[bytes]]) -> None:
 
 def _watch() -> None:
     """Ends this process after a child that failed, if it has not ended then: it may wait for the child for ever."""
-    while not any(child.poll() for child in _children):
+    while not any(codes := [child.poll() for child in _children]):
+        if None not in codes:
+            return
         time.sleep(0.2)
     time.sleep(LEAVE)
     rank, code = next((i, child.returncode) for i, child in enumerate(_children, 1) if child.returncode)

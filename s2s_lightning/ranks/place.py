@@ -1,6 +1,7 @@
 """Which of several processes this one is, by what its starter says: torchrun, Lightning or SLURM."""
 
 import os
+import socket
 from typing import NamedTuple
 
 
@@ -26,9 +27,24 @@ def place() -> Place:
     return Place(rank, _number("LOCAL_RANK", "SLURM_LOCALID"), alone, nodes > 1 or bool(_number("NODE_RANK")))
 
 
+def host() -> str | None:
+    """The name of this machine where there are several, None otherwise."""
+    return socket.gethostname() if place().several_nodes else None
+
+
+def named(rank: int, host: str | None = None) -> str:
+    """As the user reads it."""
+    return f"rank {rank} on {host}" if host else f"rank {rank}"
+
+
+def of_torchrun() -> bool:
+    """Whether an agent of torchrun looks after this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def torchrun_size() -> tuple[int, int] | None:
     """Nodes and processes a node, if torchrun is what started this one: they may change from start to start."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not of_torchrun():
         return None
     return _number("GROUP_WORLD_SIZE", default=1), _number("LOCAL_WORLD_SIZE", default=1)
 
