@@ -292,7 +292,7 @@ class CLI(LightningCLI):
     def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:
         """Those of the command line, but for what the user has switched off or brought."""
         brought = {type(callback) for callback in as_list(config["callbacks"])}
-        kept = [RollCall(), *(callback for callback in callbacks if type(callback) not in brought)]
+        kept = [callback for callback in callbacks if type(callback) not in brought]
         if config["enable_progress_bar"] is False:
             kept = [callback for callback in kept if type(callback) is not DEFAULT_CALLBACKS["progress"]]
         checkpoints: BestAndLast = self.config_init.checkpoint
