@@ -27,16 +27,23 @@ def report(group: Group) -> str:
     (group.folder / "table.md").write_text(markdown(head, body), encoding="utf-8")
     write_csv(group.folder / "table.csv", found)
     monitor = next(iter(found.values())).monitor
-    note = f"of the best checkpoint by {monitor}; sd: sample standard deviation (n - 1) of {len(found)} seeds"
+    note = f"of the best checkpoint by {monitor}"
+    if len(found) > 1:
+        note += f"; sd: sample standard deviation (n - 1) of {len(found)} seeds"
     return "\n".join(["", aligned(head, body), "", note, *lines, *comparison(group), f"tables: {group.folder}"])
 
 
 def cells(found: Found) -> tuple[list[str], list[list[str]]]:
-    """Head and body: a row a metric, a column a seed."""
+    """Head and body: a row a metric, a column a seed; mean and deviation of several."""
     rows = {"best at step": [float(each.step) for each in found.values()]}
     rows |= {name: [each.scores[name] for each in found.values()] for name in names(found.values())}
-    head = ["", *(f"seed {number}" for number in found), "mean", "sd"]
-    return head, [[name, *map(shown, values), shown(fmean(values)), deviation(values)] for name, values in rows.items()]
+    head = ["", *(f"seed {number}" for number in found), *(["mean", "sd"] if len(found) > 1 else [])]
+    return head, [[name, *map(shown, values), *summary(values)] for name, values in rows.items()]
+
+
+def summary(values: Sequence[float]) -> list[str]:
+    """Mean and sample standard deviation, which one value has not."""
+    return [shown(fmean(values)), shown(stdev(values))] if len(values) > 1 else []
 
 
 def names(results: Iterable[Result]) -> list[str]:
@@ -44,10 +51,6 @@ def names(results: Iterable[Result]) -> list[str]:
     first, *others = results
     names = [first.monitor, *(name for name in first.scores if name != first.monitor)]
     return [name for name in names if all(name in other.scores for other in others)]
-
-
-def deviation(values: Sequence[float]) -> str:
-    return shown(stdev(values)) if len(values) > 1 else ""
 
 
 def write_csv(path: Path, found: Found) -> None:

@@ -84,7 +84,7 @@ class Driver:
         with interruptible():
             try:
                 self._loop()
-            except (KeyboardInterrupt, UserError, *unreachable()):
+            except (KeyboardInterrupt, Exception):
                 self._interrupt()
                 raise
 

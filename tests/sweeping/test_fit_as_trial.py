@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from tests.cli.conftest import CONFIG, Run, command, done, fitted
 from tests.sweeping.conftest import table
+from tests.sweeps.conftest import ROOT, TINY
 
 SWEEP = """
 method: grid
@@ -72,3 +74,15 @@ def test_a_sweep_of_real_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert config["optimizer"]["init_args"]["lr"] == float(row["optimizer.init_args.lr"]) == 3e-3
     assert config["trainer"]["gradient_clip_val"] is None
     assert config["data"]["max_tokens"] == 96
+
+
+def test_shipped_sweeps_run_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    transformer = yaml.safe_load((ROOT / "configs/transformer.yaml").read_text())
+    (tmp_path / "configs/transformer.yaml").write_text(yaml.safe_dump({**transformer, **TINY}))
+    for name, metric in (("lr", "val/loss"), ("decoding", "val/token_error_rate")):  # of what the first has trained
+        done("sweep", ROOT / f"sweeps/{name}.yaml", "--count", 1)
+        (row,) = table(Path(f"runs/sweeps/{name}"))
+        assert row["state"] == "done"
+        assert float(row[metric]) > 0
