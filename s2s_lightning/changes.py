@@ -11,18 +11,18 @@ from s2s_lightning.errors import UserError
 
 FIXED = {
     **SETTLED,
-    "data.tokenizers_from": "the checkpoint's tokenizers are",
-    "data.max_tokens": "its batches are",
-    "data.batch_size": "its batches are",
-    "data.max_length": "its pairs are",
-    "data.seed": "its order of the pairs is",
-    "data.copy": "its pairs are",
-    "trainer.accumulate_grad_batches": "its batches are",
-    "trainer.limit_train_batches": "its epochs are",
-    "trainer.overfit_batches": "its epochs are",
-    "trainer.reload_dataloaders_every_n_epochs": "its epochs are",
-    "seed_everything": "its random numbers are",
-    "optimizer.class_path": "the state of its optimizer is",
+    "data.tokenizers_from": "tokenizers",
+    "data.copy": "pairs",
+    "data.max_length": "pairs",
+    "data.max_tokens": "batches",
+    "data.batch_size": "batches",
+    "data.seed": "order of the pairs",
+    "trainer.accumulate_grad_batches": "batches",
+    "trainer.limit_train_batches": "epochs",
+    "trainer.overfit_batches": "epochs",
+    "trainer.reload_dataloaders_every_n_epochs": "epochs",
+    "seed_everything": "random numbers",
+    "optimizer.class_path": "optimizer",
 }
 """As ``SETTLED``, for a run that goes on."""
 
@@ -84,8 +84,8 @@ def refuse_other_data(now: Mapping[str, str], stored: Mapping[str, str], config:
     listed = [str(Change(f"data.corpus.{k}", known.get(k), v)) for k, v in asked.items() if known.get(k) != v]
     why = "; ".join(listed) or "its files have changed"
     raise UserError(
-        f"the {' and the '.join(others)} split has other content than the run was trained with ({why}): a run goes on "
-        "with its own data; begin a new one with fit --init_from"
+        f"other content in the split {' and '.join(others)} than the run was trained with ({why}): a run goes on with "
+        "its own data; begin a new one with fit --init_from"
     )
 
 

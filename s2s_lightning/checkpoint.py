@@ -30,12 +30,12 @@ AVERAGE_OF = "average_of"
 """Key of a checkpoint -> what it is the average of, a mapping of path, step and epoch for each."""
 
 SETTLED = {
-    "model": "the checkpoint's network is",
-    "data.tokenizer": "the checkpoint's tokenizers are",
-    "data.tgt_tokenizer": "the checkpoint's tokenizers are",
-    "data.reverse_source": "the checkpoint's order of reading is",
+    "model": "network",
+    "data.tokenizer": "tokenizers",
+    "data.tgt_tokenizer": "tokenizers",
+    "data.reverse_source": "order of reading",
 }
-"""Key -> what a checkpoint settles by it, as the beginning of a sentence."""
+"""Key -> what a checkpoint settles by it."""
 
 
 def load(
@@ -183,7 +183,7 @@ def refuse(config: Config, stored: Config, keys: Mapping[str, str] = SETTLED) ->
     Args:
         config: what is asked for.
         stored: what the checkpoint was trained with.
-        keys: dotted keys below which they must agree -> what is used of the checkpoint.
+        keys: dotted keys below which they must agree -> what the checkpoint settles by them.
 
     Raises:
         UserError: names each setting that differs; of a part that is of another class, its class alone.
@@ -202,7 +202,7 @@ def refuse(config: Config, stored: Config, keys: Mapping[str, str] = SETTLED) ->
         used[keys[below]] = None
     if found:
         raise UserError(
-            f"{'; '.join(found.values())}: {' and '.join(used)} used; "
+            f"{'; '.join(found.values())}: a checkpoint keeps its {', '.join(used)}; "
             "leave it out, or change it in a new run with fit --init_from"
         )
 

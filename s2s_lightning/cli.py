@@ -90,6 +90,7 @@ class CLI(LightningCLI):
         hush()
         self.command = command
         self.goes_on_with: Identity | None = None
+        self.goes_on_at = 0
         self.changed: list[Change] = []
         self.given = given(args)
         self.run = named_run(self.given) if command == "fit" else None
@@ -190,7 +191,7 @@ class CLI(LightningCLI):
             checkpoint = read(path)
             if self.command == "fit":
                 check_resumable(checkpoint, path)
-                self.goes_on_with = identity_of(checkpoint)
+                self.goes_on_with, self.goes_on_at = identity_of(checkpoint), checkpoint["global_step"]
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
@@ -280,8 +281,15 @@ class CLI(LightningCLI):
         plain = self._plain()
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
-        last = [ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain), self.stopping]
-        return [Draws(), *kept, *last]
+        return [
+            Draws(),
+            *kept,
+            ValidateAtEnd(),
+            *of_environment(),
+            Configuration(plain, self.goes_on_at),
+            Record(plain),
+            self.stopping,
+        ]
 
     # Running
 

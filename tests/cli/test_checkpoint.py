@@ -72,8 +72,8 @@ def test_what_may_change_at_test_time_is_what_the_command_line_says(trained: Run
         (["--model", "LSTM"], "model.class_path=s2s_lightning.families.LSTM contradicts the checkpoint's"),
         (
             ["--data.tokenizer", "BPE"],
-            "data.tokenizer.class_path=s2s_lightning.data.BPE contradicts the checkpoint's default: the checkpoint's "
-            "tokenizers are used; leave it out, or change it in a new run with fit --init_from",
+            "data.tokenizer.class_path=s2s_lightning.data.BPE contradicts the checkpoint's default: a checkpoint keeps "
+            "its tokenizers; leave it out, or change it in a new run with fit --init_from",
         ),
     ],
 )
