@@ -358,7 +358,8 @@ class CLI(LightningCLI):
         saved = self.config_init.checkpoint.last_model_path or (self.run and self.run.checkpoint)
         folder = self.trainer.default_root_dir
         how = f"go on with: {PROGRAM} fit --resume {folder}" if saved else "nothing was saved"
-        rank_zero_info(f"stopped at step {self.trainer.global_step}; {how}")
+        name = signal.Signals(self.stopping.number or signal.SIGINT).name
+        rank_zero_info(f"stopped by {name} at step {self.trainer.global_step}; {how}")
 
 
 def run(command: str, args: Sequence[str]) -> None:
