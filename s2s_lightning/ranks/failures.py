@@ -30,7 +30,7 @@ SYMPTOMS = re.compile(r"gloo|NCCL|TCPStore|Connection (closed|reset) by peer", r
 
 def end(error: Exception, words: str, code: int) -> NoReturn:
     """End this process of several, telling the user what happened unless another rank does."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a starter that ends the others need not wait for this one
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))  # from a starter that ends the others of a failed one
     board = Board.of_this_run()
     rank = place().rank if board is None else board.rank
     own = Failure(words, code, rank)

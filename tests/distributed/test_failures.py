@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.strategies.launchers import subprocess_script
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from s2s_lightning.ranks import board, failures
@@ -73,6 +74,10 @@ def test_before_ranks_have_met_the_first_speaks_for_all(
     result = command("fit", "--config", "missing.yaml")
     assert (result.code, result.err) == (2, f"error: {prefix}there is no configuration file missing.yaml\n")
     assert bool(command("--help").out) == (rank == "0")
+
+
+def test_lightning_has_the_watch_that_ours_replaces() -> None:
+    assert callable(subprocess_script._launch_process_observer)  # type: ignore[attr-defined]
 
 
 def test_a_refused_setting_is_told_once_and_not_again_after_a_restart(tmp_path: Path) -> None:
