@@ -2,6 +2,7 @@
 
 import logging
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
