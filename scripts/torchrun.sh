@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One training on several processes and nodes, which survives the loss of any of them: torchrun starts its processes, and
+# One training on several processes and nodes, which outlives them: torchrun starts its processes, and
 # starts them anew when one has died or a node has come or gone; each start goes on from the run's newest checkpoint.
 #
 #   scripts/torchrun.sh RUN --config configs/transformer.yaml [OPTION]...
