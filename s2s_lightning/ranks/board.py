@@ -17,7 +17,7 @@ from s2s_lightning.signals import asked
 GRACE = 2.0
 """Seconds that a rank leaves rank 0 to fail in the same way and to say so for all."""
 
-PATIENCE = 10.0
+PATIENCE = 12.0
 """Seconds after which a board that does not answer is given up, and ranks that have not left it."""
 
 GONE = "no longer answers: it was killed (out of memory?) or stopped, or its node or network is down"

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-LEAVE = 12.0
+LEAVE = 20.0
 """Seconds that this process has to end by itself, and to say why, after one of the others has failed."""
 
 _children: list[subprocess.Popen[bytes]] = []
