@@ -103,6 +103,7 @@ class BestAndLast(Checkpoint):
         self._saved_time = time.monotonic()
         if trainer.strategy.restore_checkpoint_after_setup and trainer.fit_loop._data_fetcher is not None:
             iter(trainer.fit_loop._data_fetcher)  # workers may have begun before the place in the data was known
+        _refuse_other_starts(trainer)
         if self._goes_on_here(trainer):  # what was loaded is there already
             self._saved_step = trainer.global_step
 
@@ -261,6 +262,17 @@ def ranked(seen: Iterable[Validated], mode: Mode) -> list[Validated]:
     """Best first; of equal scores the earlier is better, and NaN is the worst."""
     sign = 1 if mode == "min" else -1
     return sorted(seen, key=lambda v: (math.isnan(v.score), sign * v.score, v.step))
+
+
+def _refuse_other_starts(trainer: Trainer) -> None:
+    """Each rank has looked for itself for what to go on from, perhaps on a disk that shows it late what is new."""
+    own = (Path(trainer.ckpt_path).name if trainer.ckpt_path else None, trainer.global_step)
+    first = trainer.strategy.broadcast(own)
+    if first != own:
+        raise UserError(
+            f"rank {trainer.global_rank} goes on from {own[0]} at step {own[1]}, but the first rank from {first[0]} at "
+            f"step {first[1]}: start again, when all nodes see the same files"
+        )
 
 
 def _writes_nothing(trainer: Trainer) -> bool:

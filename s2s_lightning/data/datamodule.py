@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch.cuda import is_available
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
@@ -458,6 +459,10 @@ class Seq2SeqData(LightningDataModule):
                     f"the checkpoint is in the middle of an epoch of {position.ranks} ranks that limit_train_batches "
                     f"cuts short: go on with as many ranks, not {sampler.world_size}"
                 )
+            rank_zero_info(
+                f"changed: ranks: {position.ranks} -> {sampler.world_size}: of this epoch the pairs that are left are "
+                "seen once each; steps are of other sizes from here on"
+            )
             position = sampler.moved(position)
         self._start = position
         if self._sampler is not None:  # made before the checkpoint was read

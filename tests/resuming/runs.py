@@ -1,12 +1,16 @@
 """Runs that are stopped at a place of one's choice, and what two runs must have in common."""
 
 import csv
+import io
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.pytorch import Callback
@@ -44,37 +48,80 @@ class Stopped(BaseException):
     """As a kill, but that the process lives on."""
 
 
+def stop() -> None:
+    raise Stopped
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 class StopAt(Callback):
-    """Stops the run in the n-th call of a hook.
+    """Stops the run in the n-th call of a hook, or in the middle of the n-th writing of a checkpoint ("writing").
 
     Args:
         hook: name of a hook of Lightning's.
         count: of calls.
-        kill: the process, and not the run alone.
+        how: name of a function here.
     """
 
-    def __init__(self, hook: str, count: int, kill: bool = False) -> None:
+    def __init__(self, hook: str, count: int, how: str = "stop") -> None:
         self.count = count
-        self.kill = kill
-        setattr(self, hook, self._called)
+        self.how = globals()[how]
+        if hook == "writing":
+            self.write, torch.save = torch.save, self._tear
+        else:
+            setattr(self, hook, self._called)
 
     def _called(self, *args: Any, **kwargs: Any) -> None:
         self.count -= 1
         if not self.count:
-            if self.kill:
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise Stopped
+            self.how()
+
+    def _tear(self, content: Any, file: IO[bytes]) -> None:
+        buffer = io.BytesIO()
+        self.write(content, buffer)
+        whole = buffer.getvalue()
+        file.write(whole[: len(whole) // 2])
+        file.flush()
+        self._called()
+        file.write(whole[len(whole) // 2 :])
+
+    def teardown(self, *args: Any) -> None:
+        torch.save = getattr(self, "write", torch.save)
 
 
-def fit(folder: Path, *args: object, stop: tuple[str, int] | None = None) -> None:
-    """Begin or go on with the run of a folder."""
+Stop = tuple[str, int, str]
+"""Hook, call, how: the arguments of ``StopAt``."""
+
+
+def typed(folder: Path, *args: object, at: Stop | None = None) -> list[str]:
+    """The arguments that begin the run of a folder or go on with it."""
     config = folder.with_suffix(".yaml")
     config.write_text(CONFIG)
-    typed = ["fit", "--config", str(config), "--run", str(folder), *map(str, args)]
-    if stop is not None:
-        typed += [f"--trainer.callbacks+={__name__}.StopAt", f"--trainer.callbacks.hook={stop[0]}",
-                  f"--trainer.callbacks.count={stop[1]}"]  # fmt: skip
-    main(typed)
+    arguments = ["fit", "--config", str(config), "--run", str(folder), *map(str, args)]
+    if at is not None:
+        arguments.append(f"--trainer.callbacks+={__name__}.StopAt")
+        arguments += [
+            f"--trainer.callbacks.{key}={value}" for key, value in zip(("hook", "count", "how"), at, strict=True)
+        ]
+    return arguments
+
+
+def fit(folder: Path, *args: object, at: Stop | None = None) -> None:
+    """Begin or go on with the run of a folder, in this process."""
+    with suppress(Stopped, SystemExit):
+        main(typed(folder, *args, at=at))
+
+
+def fit_apart(folder: Path, *args: object, at: Stop | None = None) -> int:
+    """The same in a process of its own; its exit code."""
+    program = [sys.executable, "-W", "ignore", "-m", "s2s_lightning", *typed(folder, *args, at=at)]
+    return subprocess.run(program, capture_output=True, check=False, timeout=120).returncode
 
 
 def result(folder: Path) -> dict[str, Any]:
