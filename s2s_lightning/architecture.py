@@ -16,6 +16,7 @@ from s2s_lightning.batch import Batch
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.loss import CrossEntropy, linear_cross_entropy
 from s2s_lightning.nn.cache import Cache
+from s2s_lightning.nn.scan import single
 from s2s_lightning.nn.token_dropout import TokenDropout
 
 Tree = Any
@@ -398,5 +399,6 @@ def reorder(state: State, index: Tensor) -> State:
 
 def masked_mean(states: Tensor, padding: Tensor) -> Tensor:
     """The mean over real positions: states (B, S, D), padding (B, S) -> (B, 1, D), a summary of one entry."""
-    real = (~padding).to(states.dtype).unsqueeze(-1)
-    return (states * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)
+    wide = single(states)
+    real = (~padding).to(wide.dtype).unsqueeze(-1)
+    return ((wide * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)).to(states.dtype)

@@ -21,12 +21,13 @@ ALLOWED: dict[str, set[str]] = {
     "forcing": {"batch", "decoding"},
     "numerics": {"architecture", "loss"},
     "packing": {"architecture"},
+    "sharding": {"architecture"},
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
-    "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules"},
+    "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules", "sharding"},
     "families": {"families", "architecture", "loss", "nn", "module"},
     "data": {"data", "batch", "files"},
 }
-TORCH_ALONE = {"nn", "loss", "schedules", "architecture", "decoding", "objectives", "families"}
+TORCH_ALONE = {"nn", "loss", "schedules", "architecture", "decoding", "objectives", "families", "sharding"}
 STANDARD = {
     "abc", "collections", "contextlib", "ctypes", "dataclasses", "enum", "functools", "itertools", "math", "typing",
 }  # fmt: skip

@@ -113,7 +113,8 @@ class ConvS2SDecoderLayer(nn.Module):
         query = (self.query(y) + embedded) * HALF
         weights = align(query @ memory.states.mT, memory.padding)
         # m positions of equal weight would shrink the variance of their mean by m (3.5).
-        context = weights @ memory.values * (~memory.padding).sum(1).to(h.dtype).sqrt()[:, None, None]
+        length = (~memory.padding).sum(1).to(torch.promote_types(h.dtype, torch.float32))
+        context = weights @ memory.values * length.sqrt().to(h.dtype)[:, None, None]
         y = (self.context(context) + y) * HALF
         return (y + h) * HALF, inputs[:, h.shape[1] :], weights
 

@@ -29,6 +29,7 @@ from s2s_lightning.nn.alignment import AttentionContext, CoverageAttention
 from s2s_lightning.nn.bridge import bridge
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.recurrence import Recurrence
+from s2s_lightning.nn.scan import single
 
 
 class PointerGenerator(Readout):
@@ -98,8 +99,7 @@ def mixture(output: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
     """The logarithms of p_gen and 1 - p_gen (B, T), and what is pointed at (B, T, S), in float32 at least."""
     assert output.attention is not None
     assert output.gate is not None
-    attention = output.attention.mean((1, 2))
-    attention = attention.to(torch.promote_types(attention.dtype, torch.float32))
+    attention = single(output.attention).mean((1, 2))
     gate = output.gate.to(attention.dtype)
     return logsigmoid(gate), logsigmoid(-gate), attention
 
@@ -164,7 +164,8 @@ class PointerDecoder(Decoder):
 
     def start(self, memory: Memory) -> State:
         context = AttentionContext(self.attention.keys(memory.states), memory.values, memory.padding)
-        return State(context, PointerCarry(self.bridge(memory.summary), torch.zeros_like(memory.states[..., 0])))
+        nowhere = torch.zeros_like(single(memory.states[..., 0]))
+        return State(context, PointerCarry(self.bridge(memory.summary), nowhere))
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         y = self.dropout(y)

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.nn.attention import softmax
+from s2s_lightning.nn.eager import eager
+from s2s_lightning.nn.scan import single
 
 
 class AttentionContext(NamedTuple):
@@ -141,7 +144,7 @@ def align(scores: Tensor, padding: Tensor) -> Tensor:
     A row that is all padding, which no batch has, would give equal weights and not NaN.
     """
     lowest = torch.finfo(scores.dtype).min
-    return scores.masked_fill(padding.unsqueeze(1), lowest).softmax(-1)
+    return softmax(scores.masked_fill(padding.unsqueeze(1), lowest))
 
 
 class Window(nn.Module, ABC):
@@ -191,7 +194,7 @@ class MonotonicWindow(Window):
         """Softmax over the real positions with -D <= distance <= D; a row without any is 0."""
         hidden = (distance.abs() > self.radius) | padding.unsqueeze(1)
         lowest = torch.finfo(scores.dtype).min
-        return scores.masked_fill(hidden, lowest).softmax(-1).masked_fill(hidden, 0)
+        return softmax(scores.masked_fill(hidden, lowest)).masked_fill(hidden, 0)
 
 
 class PredictiveWindow(MonotonicWindow):
@@ -254,6 +257,7 @@ class CoverageAttention(nn.Module):
         projected: Tensor = self.key(states)
         return projected
 
+    @eager
     def forward(self, query: Tensor, keys: Tensor, padding: Tensor, coverage: Tensor) -> tuple[Tensor, Tensor]:
         """Go on from a coverage.
 
@@ -261,7 +265,7 @@ class CoverageAttention(nn.Module):
             query: (B, T, Q).
             keys: (B, S, A).
             padding: (B, S), True at padding.
-            coverage: (B, S), the sum of all weights before.
+            coverage: (B, S), the sum of all weights before, in float32 at least.
 
         Returns:
             weights (B, T, S), 0 at padding, and the coverage after them.
@@ -269,10 +273,10 @@ class CoverageAttention(nn.Module):
         if self.coverage is None:
             scores = (keys.unsqueeze(1) + self.query(query).unsqueeze(2)).tanh() @ self.v
             together = align(scores, padding)
-            return together, coverage + together.sum(1)
+            return together, coverage + single(together).sum(1)
         weights = []
         for q in self.query(query).split(1, 1):
-            scores = (keys + q + coverage.unsqueeze(-1) * self.coverage).tanh() @ self.v
-            weights.append(align(scores.unsqueeze(1), padding))
-            coverage = coverage + weights[-1].squeeze(1)
+            looked = (coverage.unsqueeze(-1) * self.coverage).to(keys.dtype)
+            weights.append(align(((keys + q + looked).tanh() @ self.v).unsqueeze(1), padding))
+            coverage = coverage + single(weights[-1].squeeze(1))
         return torch.cat(weights, 1), coverage

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.positions import Rotation, rotate
+from s2s_lightning.nn.scan import single
 
 MASKED = -3e4
 """Added to a score, leaves a weight of exactly 0, unless scores themselves are as large. Finite, so that a fully masked
@@ -50,11 +51,12 @@ def unfold(weights: Tensor, x: Tensor) -> Tensor:
 
 
 def softmax(scores: Tensor) -> Tensor:
-    """Over the last dimension."""
+    """Over the last dimension, computed in float32 at least; the weights are of the type of the scores."""
+    wide = single(scores)
     if scores.shape[-1] >= SHORT or scores.device.type != "cpu" or torch.is_grad_enabled():
-        return scores.softmax(-1)
-    weights = (scores - scores.amax(-1, keepdim=True)).exp_()
-    return weights.div_(weights.sum(-1, keepdim=True))
+        return wide.softmax(-1).to(scores.dtype)
+    weights = (wide - wide.amax(-1, keepdim=True)).exp_()
+    return weights.div_(weights.sum(-1, keepdim=True)).to(scores.dtype)
 
 
 def explicit_attention(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from s2s_lightning.nn.attention import softmax
 from s2s_lightning.nn.dropout import Dropout
 
 WHOLE, CHUNK = 128, 32
@@ -39,7 +40,7 @@ class LightweightKernels(Kernels):
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.weight.softmax(-1).unsqueeze(0)
+        return softmax(self.weight).unsqueeze(0)
 
 
 class DynamicKernels(Kernels):
@@ -59,7 +60,7 @@ class DynamicKernels(Kernels):
 
     def forward(self, x: Tensor) -> Tensor:
         scores = F.linear(x, self.weight).view(*x.shape[:2], self.num_heads, -1)
-        return scores.softmax(-1).transpose(1, 2)
+        return softmax(scores).transpose(1, 2)
 
 
 class _GatedConvolution(nn.Module):
