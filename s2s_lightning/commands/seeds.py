@@ -80,12 +80,15 @@ def run(command: str, args: Sequence[str]) -> None:
 
     from s2s_lightning.given import config_files
     from s2s_lightning.seeds.group import Group
+    from s2s_lightning.seeds.report import report
 
     files = config_files(others)
     folder = Path(options.folder or Path("runs/seeds", files[0].stem if files else "fit"))
     group = Group.of(folder, others, options.seeds)
-    if options.slurm is None:
-        train(group, 0 if options.table else options.parallel)
+    if options.table:
+        print(report(group))
+    elif options.slurm is None:
+        train(group, options.parallel)
     else:
         submit(group, options)
 
@@ -103,8 +106,7 @@ def train(group: "Group", parallel: int) -> None:
     lines = Lines(len(group.seeds), "seeds")
     runner = Runner(group, parallel, lines)
     try:
-        if parallel:
-            runner.run()
+        runner.run()
     except KeyboardInterrupt:
         lines.say("stopped; the same command goes on")
         raise

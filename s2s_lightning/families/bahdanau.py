@@ -14,6 +14,7 @@ from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
 from s2s_lightning.nn.bridge import Bridge
 from s2s_lightning.nn.cells import reset_before_step
 from s2s_lightning.nn.dropout import Dropout, RecurrentDropout
+from s2s_lightning.nn.eager import eager
 
 
 class BahdanauDecoder(Decoder):
@@ -76,6 +77,7 @@ class BahdanauDecoder(Decoder):
         s = self.bridge(memory.summary).squeeze(1)
         return State((source, self.recurrent_dropout.draw(s, s.shape[1])), s)
 
+    @eager
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         (source, mask), s = state
         y = self.dropout(y)

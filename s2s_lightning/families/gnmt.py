@@ -14,6 +14,7 @@ from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
 from s2s_lightning.nn.bridge import bridge
 from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.recurrence import Recurrence
 from s2s_lightning.nn.stepwise_lstm import StepwiseLSTM
 
@@ -130,6 +131,7 @@ class GNMTDecoder(Decoder):
         attention = weights[:, None, None] if need_weights else None
         return DecoderOutput(self.dropout(x), State(state.context, join_layers(states)), attention)
 
+    @eager
     def attend(
         self, y: Tensor, vectors: Tensor, source: AttentionContext, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

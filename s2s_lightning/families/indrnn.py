@@ -10,6 +10,7 @@ from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn import flow
+from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence
 from s2s_lightning.nn.scan import single
 
@@ -43,6 +44,7 @@ class IndRNNLayer(ElementwiseRecurrence):
         clipped = self.u.clamp(-self.bound, self.bound)
         return self.u + (clipped - self.u).detach()
 
+    @eager
     def forward(self, x: Tensor, state: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         drive = single(self.linear(x))
         u = single(self.recurrent_weight()).expand_as(drive)

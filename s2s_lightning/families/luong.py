@@ -26,6 +26,7 @@ from s2s_lightning.nn.alignment import (
 )
 from s2s_lightning.nn.bridge import bridge
 from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.recurrence import Recurrence
 from s2s_lightning.nn.stepwise_lstm import StepwiseLSTM, join_vectors, split_vectors
 
@@ -143,6 +144,7 @@ class InputFeedingDecoder(AttentionalDecoder):
 
     feeds_input = True
 
+    @eager
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         (source, masks), carry = state
         lstm = StepwiseLSTM(self.recurrence.rnn, self.dropout(y), self.dropout, masks)

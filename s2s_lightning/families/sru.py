@@ -11,6 +11,7 @@ from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn import flow
+from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence
 from s2s_lightning.nn.scan import single
 
@@ -71,6 +72,7 @@ class SRULayer(ElementwiseRecurrence):
         r = reset.sigmoid()
         return r * c + (1 - r) * (self.alpha * x), last
 
+    @eager
     def step_through(
         self, candidate: Tensor, forget: Tensor, state: Tensor, padding: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:

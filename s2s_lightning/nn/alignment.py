@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.nn.attention import softmax
+from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.scan import single
 
 
@@ -256,6 +257,7 @@ class CoverageAttention(nn.Module):
         projected: Tensor = self.key(states)
         return projected
 
+    @eager
     def forward(self, query: Tensor, keys: Tensor, padding: Tensor, coverage: Tensor) -> tuple[Tensor, Tensor]:
         """Go on from a coverage.
 

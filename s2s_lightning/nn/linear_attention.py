@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from s2s_lightning.nn.eager import eager
+
 CHUNK, RETENTION_CHUNK = 32, 64
 """Most positions of a chunk. Without a system to be solved larger ones are faster: on a CPU, 0.83 of the time of 32 for
 B 16 and T 100, 0.97 for B 4 and T 400 (H 4, d 32, d' 64)."""
 
 
+@eager
 def retention(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor | None = None, padding: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -52,6 +55,7 @@ def retention(
         return o[:, :, : q.shape[2]], state
 
 
+@eager
 def delta_rule(
     q: Tensor,
     k: Tensor,

@@ -15,6 +15,7 @@ from s2s_lightning.errors import check_at_least
 from s2s_lightning.nn import flow
 from s2s_lightning.nn.cells import Step, Vectors, gru_step, lstm_step, reset_before_step, rnn_step
 from s2s_lightning.nn.dropout import Dropout, RecurrentDropout
+from s2s_lightning.nn.eager import eager
 
 Cell = Literal["rnn", "gru", "gru_reset_before", "lstm"]
 """torch's layers, and the GRU as Cho et al. (2014) have it."""
@@ -119,6 +120,7 @@ class Recurrence(nn.Module):
         """Those of recurrent dropout (B, layers, H) for like (B, ...); None when nothing is dropped."""
         return self.recurrent_dropout.draw(like, self.rnn.num_layers, self.state_shape[1])
 
+    @eager
     def forward(self, x: Tensor, state: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Go on from a state: x (B, T, E), state (B, N, H) -> outputs (B, T, H) and the state after them."""
         if masks is not None or not self.kind.fused:
@@ -127,6 +129,7 @@ class Recurrence(nn.Module):
         outputs, last = self.rnn(x, vectors.chunk(2) if self.kind.vectors == 2 else vectors)
         return outputs, self._one_tensor(last)
 
+    @eager
     def read(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
         """Read whole sequences from a state of zeros, each in its own length.
 

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from s2s_lightning.nn.eager import eager
+
 BIG_STEP = 2048
 """Numbers B * D of one time step from which a CPU is busy with computing and not with calling."""
 
 
+@eager
 def scan(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
     """All h_t of h_t = a_t * h_{t-1} + b_t, in float32 at least.
 

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from s2s_lightning.nn.eager import eager
+
 CHUNK_SIZE = 32
 """On a CPU, with heads of 32 at T 128 and 512, 16 and 32 take about the same time, 64 and 128 more."""
 
 
+@eager
 def ssd(
     x: Tensor,
     log_input: Tensor,

@@ -42,7 +42,7 @@ class Group:
 
     @classmethod
     def of(cls, folder: Path, arguments: Sequence[str], numbers: Sequence[int]) -> "Group":
-        """The group in a folder, which it keeps for this command line.
+        """The group in a folder, which it keeps for this command line once a seed is being trained.
 
         Raises:
             UserError: its seeds are of another command line, or of configuration files that have changed.
@@ -51,7 +51,7 @@ class Group:
         said = json.loads(json.dumps({"arguments": " ".join(arguments), "files": files}, default=str))
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "seeds.json"
-        if not file.exists():
+        if not any(folder.glob("seed_*/run.json")):
             file.write_text(json.dumps(said, indent=2) + "\n")
         elif changes := list(differences(json.loads(file.read_text()), said)):
             raise UserError(

@@ -107,6 +107,8 @@ def test_what_is_refused_for_one_is_refused_for_all(script: Path) -> None:
     result = command(*FIT, 1, 2, 3)
     assert result.err == "error: --model.widht is not an option\n"
     assert not (FOLDER / "seed_2").exists()
+    script.write_text("")
+    done(*FIT, 1, "--model.width", 3)  # nothing was trained, so that the folder is free
 
 
 def test_an_end_that_is_none_is_told(script: Path) -> None:
