@@ -427,6 +427,7 @@ class Seq2SeqData(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         state = {"tokenizers": self.tokenizers.state(), "copy": self.copy}
         if self._trains:
+            assert self.trainer is not None
             state["position"] = list(position_of(self.trainer))
             state["fingerprints"] = {
                 split: self._fingerprint(split) for split in STAGES["fit"] if self.corpus.has(split)
