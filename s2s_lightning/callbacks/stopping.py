@@ -1,6 +1,7 @@
 """A run that is asked to end from outside: by Ctrl-C, by a cluster, by a sweep."""
 
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -13,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.requeue import own_job, requeue
-from s2s_lightning.signals import GRACEFUL, STOP, asked, in_slurm
+from s2s_lightning.signals import GRACEFUL, STOP, asked, in_slurm, turn_deaf
 
 SECONDS = 2.0
 """Between two questions of the ranks whether one of them was asked to end: each makes them wait for each other."""
@@ -100,7 +101,10 @@ class StopWhenAsked(Callback):
             self._restore()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """A job that has done its work ends well, even if it is asked to end while Python does."""
         self._restore()
+        if in_slurm():
+            turn_deaf()
 
     def _leave_validation(self, trainer: Trainer) -> None:
         """Not for ``STOP``, which has the time to wait for the end of it."""
@@ -144,6 +148,9 @@ class StopWhenAsked(Callback):
         """The exit code of a run that was asked to end; its job goes back into the queue."""
         number = self.number or signal.SIGINT
         if job := own_job():
+            turn_deaf()  # SLURM ends all processes of a requeued job
+            if "wandb" in sys.modules:
+                sys.modules["wandb"].teardown()  # now, and not when its own process is already gone
             if not trainer.is_global_zero:
                 return 0  # srun would end the first rank, which has more to do, for any other
             if self.number and requeue(job):

@@ -9,7 +9,7 @@ from functools import partial
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from s2s_lightning.signals import STOP, asked, kept_from_children
+from s2s_lightning.signals import STOP, asked
 
 
 def in_sweep() -> bool:
@@ -29,8 +29,7 @@ class WandbTrial(Callback):
         if is_first():
             import wandb
 
-            with kept_from_children():
-                wandb.setup(settings=wandb.Settings(stop_fn=partial(asked.hear, STOP)))  # called by a thread of W&B's
+            wandb.setup(settings=wandb.Settings(stop_fn=partial(asked.hear, STOP)))  # called by a thread of W&B's
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Say what happened while the run is there to keep it: loggers end it before Python says so."""
