@@ -425,7 +425,9 @@ class Seq2SeqData(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         state = {"tokenizers": self.tokenizers.state(), "copy": self.copy}
         if self._trains:
-            state["position"] = list(position_of(self.trainer))
+            position, start = position_of(self.trainer), self._start
+            before = start.before if position.epoch == start.epoch and position.batches else ()
+            state["position"] = [*position[:3], [list(each) for each in before]]
             state["fingerprints"] = {
                 split: self._fingerprint(split) for split in STAGES["fit"] if self.corpus.has(split)
             }
