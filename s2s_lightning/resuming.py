@@ -39,14 +39,15 @@ def named_run(given: Mapping[str, Any]) -> Run | None:
     Raises:
         UserError: options that exclude each other; nothing to resume.
     """
-    resume, run = given.get("resume"), given.get("run")
-    if not (resume or run):
+    resume = given.get("resume")
+    named: str | None = resume or given.get("run")
+    if named is None:
         return None
     if resume:
         for other in ("run", "ckpt_path", "init_from"):
             if given.get(other):
                 raise UserError(f"--resume goes on in the folder of a run, and --{other} does something else: give one")
-    folder = told_folder() or Path(resume or run).resolve()
+    folder = told_folder() or Path(named).resolve()
     if resume:
         _check_folder(Path(resume))
     checkpoint = newest(folder)

@@ -8,20 +8,20 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from s2s_lightning.data.position import in_window, position_of
+from s2s_lightning.data.position import in_window, position_of, trained_in_epoch
 
 Counts = dict[str, int]
 
 
 def batches_seen(trainer: Trainer) -> int:
     """Micro-batches of this rank since the run began."""
-    return trainer.fit_loop.epoch_loop.batch_progress.total.processed
+    counts: Any = trainer.fit_loop.epoch_loop.batch_progress.total
+    return int(counts.processed)
 
 
 def ends_here(trainer: Trainer) -> bool:
     """Whether a micro-batch is over for Lightning but for what it then tells the loggers (``on_train_batch_end``)."""
-    counts = trainer.fit_loop.epoch_loop.batch_progress.current
-    return counts.completed < counts.processed
+    return trainer.fit_loop.epoch_loop.batch_progress.current.completed < trained_in_epoch(trainer)
 
 
 def settle(loops: dict[str, Any], trainer: Trainer, validated: bool) -> None:

@@ -1,6 +1,6 @@
 """Where a training stands in its data."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lightning.pytorch import Trainer
 
@@ -26,8 +26,8 @@ def position_of(trainer: Trainer) -> Position:
 
     An epoch that is at its last batch is not over: its end, a validation say, may be still to come.
     """
-    epochs = trainer.fit_loop.epoch_progress.current
-    trained = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    trained = trained_in_epoch(trainer)
     settled = trained - in_window(trainer)
     if epochs.processed < epochs.started:
         return Position(epochs.processed, settled, trainer.world_size)
@@ -36,7 +36,13 @@ def position_of(trainer: Trainer) -> Position:
     return Position(epochs.processed - 1, settled, trainer.world_size)  # the end of the run has cut the epoch
 
 
+def trained_in_epoch(trainer: Trainer) -> int:
+    """Micro-batches of this rank since the epoch began."""
+    counts: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    return int(counts.processed)
+
+
 def in_window(trainer: Trainer) -> int:
     """Micro-batches whose gradients wait for those of others."""
-    trained = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+    trained = trained_in_epoch(trainer)
     return 0 if trained >= trainer.num_training_batches else trained % trainer.accumulate_grad_batches

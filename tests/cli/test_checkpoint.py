@@ -132,8 +132,10 @@ def test_tokenizers_of_a_checkpoint_are_not_trained_again(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pretokenized, "train", None)
-    other = ["--data.corpus.symbols", 5, "--data.corpus.seed", 9]
-    resumed = fitted(tmp_path / "resumed", "--ckpt_path", trained.last, "--trainer.max_steps", 5, *other)
+    evaluated(
+        tmp_path / "test", "test", "--ckpt_path", trained.last, "--data.corpus.symbols", 5, "--data.corpus.seed", 9
+    )
+    resumed = fitted(tmp_path / "resumed", "--ckpt_path", trained.last, "--trainer.max_steps", 5)
     new = fitted(tmp_path / "new", "--init_from", trained.last, "--trainer.max_steps", 1, "--data.corpus", "Generated")
     tokenizers = [content(path)["Seq2SeqData"]["tokenizers"] for path in (trained.last, resumed.last, new.last)]
     assert tokenizers[0] == tokenizers[1] == tokenizers[2]
