@@ -126,7 +126,7 @@ class StopWhenAsked(Callback):
         if save and self.checkpoints is not None:
             self.checkpoints.save_last(trainer)
         self.number = number
-        if trainer.is_global_zero and (job := own_job()):
+        if trainer.is_global_zero and number in GRACEFUL and (job := own_job()):
             late = threading.Timer(LAST_WORDS, requeue, (job,))
             late.daemon = True
             late.start()
@@ -153,7 +153,7 @@ class StopWhenAsked(Callback):
                 sys.modules["wandb"].teardown()  # now, and not when its own process is already gone
             if not trainer.is_global_zero:
                 return 0  # srun would end the first rank, which has more to do, for any other
-            if self.number and requeue(job):
+            if number in GRACEFUL and requeue(job):
                 return 0
         return 128 + number
 
