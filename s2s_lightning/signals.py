@@ -5,8 +5,6 @@ Nothing heavy is imported here: the flag is there while Python still imports the
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
@@ -40,23 +38,10 @@ def listen() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, GRACEFUL)
 
 
-def leave_to_parent(*_: object) -> None:
-    """In a worker process: a signal that reaches a whole group or job is its parent's to answer."""
+def turn_deaf(*_: object) -> None:
+    """In a worker process, whose parent answers a signal that reaches all of a job; and where nothing is left to do."""
     for number in (signal.SIGINT, *GRACEFUL):
         signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def kept_from_children() -> Iterator[None]:
-    """Processes started within do not get the signals: a helper must live until the training has told it all."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, GRACEFUL)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def in_slurm() -> bool:

@@ -1,6 +1,7 @@
 """A run that is asked to end from outside: by Ctrl-C, by a cluster, by a sweep."""
 
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -12,8 +13,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_info
 
 from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.callbacks.restart import batches_seen
 from s2s_lightning.requeue import own_job, requeue
-from s2s_lightning.signals import GRACEFUL, STOP, asked, in_slurm
+from s2s_lightning.signals import GRACEFUL, STOP, asked, in_slurm, turn_deaf
 
 SECONDS = 2.0
 """Between two questions of the ranks whether one of them was asked to end: each makes them wait for each other."""
@@ -23,38 +25,38 @@ LAST_WORDS = 30.0
 
 
 class Agreement:
-    """What any rank was asked for, told to all at the same step: each hears of it at a step of its own.
+    """What any rank was asked for, told to all at the same place: each hears of it at a place of its own.
 
-    The ranks also agree on the step of their next question, by the pace of the slowest: about ``SECONDS`` away, however
-    long a step is, and at least one.
+    The ranks also agree on the place of their next question, by the pace of the slowest: about ``SECONDS`` away,
+    however long a batch takes.
     """
 
     def __init__(self) -> None:
         self._due = 0
         self._last: tuple[int, float] | None = None
 
-    def __call__(self, trainer: Trainer, number: int, step: int) -> int:
+    def __call__(self, trainer: Trainer, number: int, batch: int) -> int:
         """0 where nothing was asked, or where it is not yet time to know.
 
         Args:
             trainer: of the run.
             number: what this rank was asked for.
-            step: the same on all ranks; it grows.
+            batch: how many the run has had, which is the same on all ranks.
         """
         if trainer.world_size == 1:
             return number
-        if step < self._due:
+        if batch < self._due:
             return 0
         now = time.monotonic()
-        pace = SECONDS if self._last is None else (now - self._last[1]) / max(1, step - self._last[0])
+        pace = SECONDS if self._last is None else (now - self._last[1]) / max(1, batch - self._last[0])
         said = torch.tensor([number, pace], device=trainer.strategy.root_device)
         number, pace = trainer.strategy.reduce(said, reduce_op="max").tolist()
-        self._due, self._last = step + max(1, int(SECONDS / max(pace, 1e-4))), (step, now)
+        self._due, self._last = batch + max(1, int(SECONDS / max(pace, 1e-4))), (batch, now)
         return int(number)
 
 
 class StopWhenAsked(Callback):
-    """A signal ends the run after the step that is being trained, or within a validation, with its state in last.ckpt.
+    """A signal ends the run after a batch of training or of validation, with its state in last.ckpt.
 
     Ctrl-C, SIGTERM and SIGUSR1 do, on any rank; the same signal again ends at once. Not so in a SLURM job, which sends
     more than one: the run is saved, and the job goes back into its queue.
@@ -67,7 +69,7 @@ class StopWhenAsked(Callback):
         self.checkpoints = checkpoints
         self.number = 0
         self._previous: dict[int, Any] = {}
-        self._steps, self._batches = Agreement(), Agreement()
+        self._training, self._validation = Agreement(), Agreement()
         self._validated = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,14 +80,15 @@ class StopWhenAsked(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A signal that came while all was being made; nothing is new that must be saved."""
-        self._answer(trainer, self._steps(trainer, asked.number, trainer.global_step), save=False)
+        self._answer(trainer, self._training(trainer, asked.number, batches_seen(trainer)), save=False)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        self._answer(trainer, self._steps(trainer, asked.number, trainer.global_step))
+        """After each micro-batch: a window of accumulation may be long, and is begun anew when the run goes on."""
+        self._answer(trainer, self._training(trainer, asked.number, batches_seen(trainer)))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._batches, self._validated = Agreement(), 0
+            self._validation, self._validated = Agreement(), 0
             self._leave_validation(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
@@ -100,11 +103,14 @@ class StopWhenAsked(Callback):
             self._restore()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """A job that has done its work ends well, even if it is asked to end while Python does."""
         self._restore()
+        if in_slurm():
+            turn_deaf()
 
     def _leave_validation(self, trainer: Trainer) -> None:
         """Not for ``STOP``, which has the time to wait for the end of it."""
-        number = self._batches(trainer, asked.number, self._validated)
+        number = self._validation(trainer, asked.number, self._validated)
         if number > STOP:
             if self._validated:
                 give_weights_back(trainer)
@@ -122,7 +128,7 @@ class StopWhenAsked(Callback):
         if save and self.checkpoints is not None:
             self.checkpoints.save_last(trainer)
         self.number = number
-        if trainer.is_global_zero and (job := own_job()):
+        if trainer.is_global_zero and number in GRACEFUL and (job := own_job()):
             late = threading.Timer(LAST_WORDS, requeue, (job,))
             late.daemon = True
             late.start()
@@ -144,9 +150,12 @@ class StopWhenAsked(Callback):
         """The exit code of a run that was asked to end; its job goes back into the queue."""
         number = self.number or signal.SIGINT
         if job := own_job():
+            turn_deaf()  # SLURM ends all processes of a requeued job
+            if "wandb" in sys.modules:
+                sys.modules["wandb"].teardown()  # now, and not when its own process is already gone
             if not trainer.is_global_zero:
                 return 0  # srun would end the first rank, which has more to do, for any other
-            if self.number and requeue(job):
+            if number in GRACEFUL and requeue(job):
                 return 0
         return 128 + number
 

@@ -30,8 +30,7 @@ class WandbTrial(Callback):
         if is_first():
             import wandb
 
-            with kept_from_children():
-                wandb.setup(settings=wandb.Settings(stop_fn=partial(asked.hear, STOP)))  # called by a thread of W&B's
+            wandb.setup(settings=wandb.Settings(stop_fn=partial(asked.hear, STOP)))  # called by a thread of W&B's
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Say what happened while the run is there to keep it: loggers end it before Python says so."""

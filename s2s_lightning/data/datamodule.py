@@ -34,7 +34,7 @@ from s2s_lightning.data.tokenizers import CheckpointFile, Tokenizer
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers, opened
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.signals import leave_to_parent
+from s2s_lightning.signals import turn_deaf
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),
@@ -307,7 +307,7 @@ class Seq2SeqData(LightningDataModule):
         options: dict[str, Any] = {
             "batch_size": None,
             "num_workers": self.num_workers,
-            "worker_init_fn": leave_to_parent if self.num_workers else None,
+            "worker_init_fn": turn_deaf if self.num_workers else None,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": is_available(),
         }
@@ -428,7 +428,9 @@ class Seq2SeqData(LightningDataModule):
         state = {"tokenizers": self.tokenizers.state(), "copy": self.copy}
         if self._trains:
             assert self.trainer is not None
-            state["position"] = list(position_of(self.trainer))
+            position = position_of(self.trainer)
+            before = self._start.before if position.epoch == self._start.epoch else ()
+            state["position"] = [*position[:3], [list(each) for each in before]]
             state["fingerprints"] = {
                 split: self._fingerprint(split) for split in STAGES["fit"] if self.corpus.has(split)
             }
@@ -469,4 +471,4 @@ class Seq2SeqData(LightningDataModule):
             position = sampler.moved(position)
         self._start = position
         if self._sampler is not None:  # made before the checkpoint was read
-            self._sampler.start, self._sampler.epoch = position, position.epoch
+            self._sampler.begin_at(position)

@@ -12,7 +12,6 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.signals import kept_from_children
 from s2s_lightning.tracking.identity import Identity
 
 QUIET: dict[str, Any] = {"show_info": False, "quiet": True}
@@ -96,8 +95,7 @@ class Wandb(WandbLogger):
     def experiment(self) -> Any:
         """W&B's ``Run``, begun when first asked for."""
         if self._experiment is None:
-            with kept_from_children():  # schedulers signal all processes of a job, and W&B's has the last words
-                self._begin()
+            self._begin()
         return self._experiment
 
     def _begin(self) -> None:

@@ -27,19 +27,25 @@ class Signal(Callback):
 
     Args:
         number: of the signal.
-        step: that it makes then, or whose validation.
-        validating: whether it comes in the validation.
+        step: when it comes.
+        during: that step, its "validation", or the "saving" of a checkpoint of it.
     """
 
-    def __init__(self, number: int, step: int = 2, validating: bool = False) -> None:
-        self.number, self.step, self.validating = number, step, validating
+    def __init__(self, number: int, step: int = 2, during: str = "step") -> None:
+        self.number, self.step, self.during = number, step, during
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step == self.step - 1 and not self.validating:
-            os.kill(os.getpid(), self.number)
+        self._send(trainer.global_step + 1, "step")
 
     def on_validation_batch_start(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step == self.step and self.validating:
+        self._send(trainer.global_step, "validation")
+
+    def on_save_checkpoint(self, trainer: Trainer, *args: Any) -> None:
+        self._send(trainer.global_step, "saving")
+
+    def _send(self, *now: object) -> None:
+        if now == (self.step, self.during):
+            self.during = "over"
             os.kill(os.getpid(), self.number)
 
 
@@ -50,9 +56,9 @@ class PressCtrlC(Signal):
         super().__init__(signal.SIGINT)
 
 
-def sends(number: int, step: int = 2, validating: bool = False) -> list[object]:
+def sends(number: int, step: int = 2, during: str = "step") -> list[object]:
     """Options of a run that gets a signal."""
-    given = {"number": number, "step": step, "validating": str(validating).lower()}
+    given = {"number": number, "step": step, "during": during}
     return [f"--trainer.callbacks+={__name__}.Signal", *(f"--trainer.callbacks.{k}={v}" for k, v in given.items())]
 
 
@@ -90,27 +96,28 @@ def validations(run: Run) -> list[str]:
 
 @pytest.mark.usefixtures("_restored_signal")
 @pytest.mark.parametrize(
-    ("options", "step", "validating"),
+    ("options", "step", "during"),
     [
-        (TWO, 2, True),
-        ([*TWO, "--trainer.callbacks+=s2s_lightning.callbacks.EMA"], 2, True),
-        ([*TWO, "--trainer.accumulate_grad_batches=2", "--trainer.max_steps=2"], 1, False),
-        (TWO, 2, False),
-        (TWO, 4, True),
-        (["--trainer.val_check_interval=3"], 4, False),  # the validation that comes only because the run ends
-        (["--trainer.val_check_interval=3"], 4, True),
+        (TWO, 2, "validation"),
+        ([*TWO, "--trainer.callbacks+=s2s_lightning.callbacks.EMA"], 2, "validation"),
+        ([*TWO, "--trainer.accumulate_grad_batches=2", "--trainer.max_steps=2"], 1, "step"),
+        (TWO, 2, "step"),
+        (TWO, 2, "saving"),
+        (TWO, 4, "validation"),
+        (["--trainer.val_check_interval=3"], 4, "step"),  # the validation that comes only because the run ends
+        (["--trainer.val_check_interval=3"], 4, "validation"),
     ],
 )
 def test_a_run_that_is_left_validates_and_ends_as_if_it_had_not_been(
-    config: Path, tmp_path: Path, options: list[object], step: int, validating: bool
+    config: Path, tmp_path: Path, options: list[object], step: int, during: str
 ) -> None:
     options = ["--config", config, *options]
     never = fitted(tmp_path / "never", *options)
     left = Run(tmp_path / "left")
     interrupted = [*options, "--run", left.folder]
-    assert command("fit", *interrupted, *sends(signal.SIGTERM, step, validating)).code == 128 + signal.SIGTERM
-    assert torch.load(left.last, weights_only=True)["global_step"] <= step
-    assert str(step) not in [row.split(",")[0] for row in validations(left)]
+    assert command("fit", *interrupted, *sends(signal.SIGTERM, step, during)).code == 128 + signal.SIGTERM
+    assert torch.load(left.last, weights_only=True)["global_step"] <= step + (during == "saving")
+    assert (during == "saving") == (str(step) in [row.split(",")[0] for row in validations(left)])
     done("fit", *interrupted)
     assert validations(left) == validations(never)
     for name in ("last", "best"):

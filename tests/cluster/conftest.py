@@ -23,7 +23,10 @@ def why_not() -> str | None:
         return "a SLURM of one's own needs Linux and root"
     path = f"{os.environ.get('PATH', '')}{os.pathsep}{SYSTEM}"
     missing = [name for name in NEEDED if not shutil.which(name, path=path)]
-    return f"there is no {', '.join(missing)}; see tests/cluster/slurm_cluster.sh install" if missing else None
+    if missing:
+        return f"there is no {', '.join(missing)}; see tests/cluster/slurm_cluster.sh install"
+    spaces = ("unshare", "--net", "--uts", "--mount-proc", "--pid", "--fork", "true")
+    return None if subprocess.run(spaces, capture_output=True).returncode == 0 else "this container has no namespaces"
 
 
 def until(happened: Callable[[], object], seconds: float, what: str) -> None:
