@@ -70,7 +70,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_never_was(
 
 @pytest.mark.parametrize("first", [4, 5])
 def test_a_run_whose_end_was_put_off_has_the_weights_of_one_that_always_had_it(first: int, tmp_path: Path) -> None:
-    """Ended with an epoch of 4 steps or within one, and without a validation, whose checkpoint would be made earlier."""
+    """Ended with an epoch of 4 steps or within one; without a validation, whose checkpoint would be made earlier."""
     never = ("--trainer.limit_val_batches", 0)
     fit(tmp_path / "straight", *never, "--trainer.max_steps", 6)
     for steps in (first, 6):
