@@ -141,12 +141,17 @@ class CLI(LightningCLI):
             help="validations without improvement of --checkpoint.monitor after which the run ends",
         )
         parser.add_argument(
+<<<<<<< HEAD
             "--test_best",
             type=bool,
             default=False,
             help="when fit has ended, test its best checkpoint, where there is a test split",
         )
         parser.add_argument("--ckpt_path", type=str | None, help="checkpoint to resume (fit) or to evaluate")
+=======
+            "--ckpt_path", type=str | None, help="checkpoint to go on from in a new folder (fit) or to evaluate"
+        )
+>>>>>>> resume
         parser.add_argument(
             "--init_from",
             type=str | None,
@@ -393,8 +398,6 @@ def hush() -> None:
     # Batches are gathered from memory in a millisecond: workers would cost more than they bring.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
-    # A run's folder is its own, so that nothing in it is old when metrics.csv comes to it.
-    warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
     # The data module begins where the checkpoint stands.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch

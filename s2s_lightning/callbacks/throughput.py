@@ -49,7 +49,7 @@ class Stopwatch:
 
 
 class Throughput(Callback):
-    """Logs at each ``log_every_n_steps``, of all ranks since the last log:
+    """Logs at each ``log_every_n_steps`` and at ``max_steps``, of all ranks since the last log:
 
     ``train/loss`` and the objective's parts (``train/nll``) per real target token, ``train/tokens_per_second`` (real
     target tokens, the time of validation not counted), ``train/padding`` (its share of source and target positions),

@@ -94,9 +94,6 @@ class StopAt(Callback):
         self._called()
         file.write(whole[len(whole) // 2 :])
 
-    def teardown(self, *args: Any) -> None:
-        torch.save = getattr(self, "write", torch.save)
-
 
 Stop = tuple[str, int, str]
 """Hook, call, how: the arguments of ``StopAt``."""
@@ -117,8 +114,12 @@ def typed(folder: Path, *args: object, at: Stop | None = None) -> list[str]:
 
 def fit(folder: Path, *args: object, at: Stop | None = None) -> None:
     """Begin or go on with the run of a folder, in this process."""
-    with suppress(Stopped, SystemExit):
-        main(typed(folder, *args, at=at))
+    save = torch.save
+    try:
+        with suppress(Stopped, SystemExit):
+            main(typed(folder, *args, at=at))
+    finally:
+        torch.save = save
 
 
 def fit_apart(folder: Path, *args: object, at: Stop | None = None) -> int:

@@ -66,3 +66,15 @@ def test_a_run_that_was_stopped_ends_like_one_that_never_was(
     assert list(differences(straight(setting), stopped))
     assert list(differences(straight(setting), result(tmp_path / "run"))) == []
     assert not list(tmp_path.glob("run/**/*.tmp"))
+
+
+@pytest.mark.parametrize("first", [4, 5])
+def test_a_run_whose_end_was_put_off_has_the_weights_of_one_that_always_had_it(first: int, tmp_path: Path) -> None:
+    """Ended with an epoch of 4 steps or within one; without a validation, whose checkpoint would be made earlier."""
+    never = ("--trainer.limit_val_batches", 0)
+    fit(tmp_path / "straight", *never, "--trainer.max_steps", 6)
+    for steps in (first, 6):
+        fit(tmp_path / "run", *never, "--trainer.max_steps", steps)
+    straight, run = result(tmp_path / "straight"), result(tmp_path / "run")
+    assert list(differences(straight["state_dict"], run["state_dict"])) == []
+    assert list(differences(straight["optimizer_states"], run["optimizer_states"])) == []

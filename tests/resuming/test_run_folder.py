@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from s2s_lightning.callbacks import Evaluation
+from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.errors import UserError
 from tests.cli.conftest import CONFIG, Run, command, done
+from tests.toy import ToyData, ToyModule, toy_trainer
 
 EVERY = ["--trainer.log_every_n_steps", 1]
 
@@ -93,3 +97,10 @@ def test_what_cannot_be_resumed_is_said(
     result = command("fit", *args)
     assert result.code == 2
     assert said in result.err
+
+
+def test_ranks_that_found_different_checkpoints_do_not_train(tmp_path: Path) -> None:
+    trainer = toy_trainer(tmp_path, enable_checkpointing=True, callbacks=[Evaluation(), BestAndLast()])
+    trainer.strategy.broadcast = lambda own, src=0: ("last.ckpt", 7)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"rank 0 goes on from None at step 0, but .* last\.ckpt at step 7"):
+        trainer.fit(ToyModule(), datamodule=ToyData())
