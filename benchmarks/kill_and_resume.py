@@ -76,10 +76,10 @@ class Trace(Callback):
     def on_validation_batch_start(self, trainer: Trainer, *args: Any) -> None:
         self.say(f"step {trainer.global_step}, validation")
 
-    def _save(self, content: Any, file: Any) -> None:
-        self.say(f"step {content['global_step']}, writing {Path(file.name).name}")
-        self._write(content, file)
-        file.flush()
+    def _save(self, content: Any, file: Any, **options: Any) -> None:
+        if isinstance(content, dict) and "global_step" in content:  # ranks that talk to each other save tensors so too
+            self.say(f"step {content['global_step']}, writing {Path(file.name).name}")
+        self._write(content, file, **options)
 
 
 class Kill(NamedTuple):
@@ -136,7 +136,8 @@ def kill_once(folder: Path, args: argparse.Namespace, workers: int, delay: float
             raise SystemExit(log.read_text())
         return None
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if process.wait() != -signal.SIGKILL:
+        raise SystemExit(log.read_text())
     found = re.search(r"going on from step (\d+) of \S*?([^/\s]+\.ckpt)", log.read_text())
     return Kill(delay, workers, f"{found[1]} ({found[2]})" if found else "the beginning", struck)
 

@@ -1,5 +1,6 @@
 """The command line of training and evaluation: LightningCLI with groups for what a seq2seq run needs."""
 
+import errno
 import logging
 import re
 import sys
@@ -324,6 +325,10 @@ class CLI(LightningCLI):
                 raise
             self._say_how_to_go_on()
             sys.exit(130)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(f"{error.strerror}: {error.filename or self.trainer.default_root_dir}") from error
         except (MisconfigurationException, ValueError) as error:
             if not raised_by_lightning(error):
                 raise

@@ -59,7 +59,7 @@ class BestAndLast(Checkpoint):
         every_steps: the largest number of optimizer steps between two of them; null: no limit.
 
     Raises:
-        UserError: a negative number of checkpoints, no time or no steps.
+        UserError: a negative number or time, or no steps.
     """
 
     def __init__(

@@ -162,11 +162,16 @@ class BucketSampler(Sampler[BatchIndex]):
         self.world_size = world_size
         self.accumulate = accumulate
         self.limit = limit
-        self.start = start
-        self.epoch = start.epoch
+        self.epoch = 0
         first = len(self._draw(0))
         self._batches = first + self._spare(first)
         self._steps = self._steps_of(world_size)
+        self.begin_at(start)
+
+    def begin_at(self, start: Position) -> None:
+        """Where the next epoch begins, and which it is; workers may ask before Lightning says it."""
+        self.start = start
+        self.set_epoch(start.epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """What is drawn next; Lightning calls it at the start of each epoch."""
@@ -200,9 +205,10 @@ class BucketSampler(Sampler[BatchIndex]):
         """The same place in an epoch for the ranks that there are now."""
         if position.ranks == self.world_size:
             return position
-        if not position.batches:
+        if not (position.batches or position.before):
             return Position(position.epoch, 0, self.world_size)
-        self.epoch, before = position.epoch, (*position.before, (position.ranks, position.batches))
+        self.set_epoch(position.epoch)
+        before = (*position.before, (position.ranks, position.batches))
         plan, steps = self._layout(self.world_size, before)
         left = np.flatnonzero((steps < len(plan)).any(1))
         first = int(left[0]) // self.accumulate * self.accumulate if len(left) else self._steps

@@ -425,7 +425,10 @@ class Seq2SeqData(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         state = {"tokenizers": self.tokenizers.state(), "copy": self.copy}
         if self._trains:
-            state["position"] = list(position_of(self.trainer))
+            assert self.trainer is not None
+            position = position_of(self.trainer)
+            before = self._start.before if position.epoch == self._start.epoch else ()
+            state["position"] = [*position[:3], [list(each) for each in before]]
             state["fingerprints"] = {
                 split: self._fingerprint(split) for split in STAGES["fit"] if self.corpus.has(split)
             }
@@ -466,4 +469,4 @@ class Seq2SeqData(LightningDataModule):
             position = sampler.moved(position)
         self._start = position
         if self._sampler is not None:  # made before the checkpoint was read
-            self._sampler.start, self._sampler.epoch = position, position.epoch
+            self._sampler.begin_at(position)

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 
+from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks import Evaluation
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.new_settings import NewSettings
+from s2s_lightning.data import Generated, Seq2SeqData
+from s2s_lightning.families import Transformer
 from s2s_lightning.schedules import Constant, InverseSqrt, Linear, Plateau, Schedule
 from tests.cli.conftest import command
-from tests.resuming.runs import fit, metrics, result, typed
+from tests.resuming.runs import StopAt, Stopped, fit, metrics, result, typed
 from tests.toy import ToyData, ToyModule, toy_trainer
 
 
@@ -84,3 +88,46 @@ def test_a_changed_rate_and_schedule_are_those_of_a_run_that_always_had_them(
     _, resumed, always = rates
     assert resumed == always
     assert scheduler.last_epoch == (1 if isinstance(then, Plateau) else 13)
+
+
+class Seen(Callback):
+    """The pairs of each optimizer step that count, epoch by epoch, and the steps after which validation came."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, int]] = []
+        self.validated: list[int] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: object, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        if batch.divisor.isfinite():
+            self.rows += [(trainer.current_epoch, row) for row in batch.rows.tolist()]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: object) -> None:
+        self.validated.append(trainer.current_epoch)
+
+
+def test_one_rank_goes_on_with_the_epoch_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an epoch that two ranks have come two steps into, one sees what they have left, then validates."""
+    data = Seq2SeqData(Generated("copy", train_pairs=200, val_pairs=4, test_pairs=1), max_tokens=100)
+    rows = {(0, row) for row in range(200)}
+    done = set()
+    for rank in range(2):
+        monkeypatch.setattr(data, "_place", lambda rank=rank: (rank, 2))
+        done |= {(0, int(row)) for batch in list(data._train_sampler())[:2] for row in batch.indices}
+    monkeypatch.undo()
+    model = Transformer(data.src_vocab_size, d_model=16, num_heads=2, d_ff=32)
+    options = {"enable_checkpointing": True, "use_distributed_sampler": False, "max_epochs": 2}
+    callbacks = [Evaluation(), BestAndLast(every_steps=1), StopAt("on_train_batch_end", 3)]
+    with pytest.raises(Stopped):
+        toy_trainer(tmp_path / "two", callbacks=callbacks, **options).fit(model, datamodule=data)
+    checkpoint = torch.load(tmp_path / "two/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["Seq2SeqData"]["position"] == [0, 2, 1, []]
+    checkpoint["Seq2SeqData"]["position"] = [0, 2, 2, []]
+    torch.save(checkpoint, tmp_path / "two.ckpt")
+
+    seen = Seen()
+    trainer = toy_trainer(tmp_path / "one", callbacks=[Evaluation(), BestAndLast(), seen], **options)
+    trainer.fit(model, datamodule=data, ckpt_path=tmp_path / "two.ckpt", weights_only=True)
+    assert sorted(seen.rows) == sorted((rows - done) | {(1, row) for _, row in rows})
+    assert seen.validated == [0, 1]

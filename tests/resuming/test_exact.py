@@ -23,7 +23,10 @@ SETTINGS: dict[str, tuple[object, ...]] = {
         *("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", 5, "--trainer.max_steps", 6),
         *EVERY,
     ),
-    "workers": ("--data.num_workers", 2, "--trainer.max_steps", 6, *EVERY),
+    "workers, other pieces in each epoch": (
+        *("--data.num_workers", 2, "--data.tokenizer", "BPE", "--data.tokenizer.vocab_size", 280),
+        *("--data.tokenizer.dropout", 0.3, "--trainer.max_steps", 6, *EVERY),
+    ),
 }
 """Of an epoch of 7 micro-batches in windows of 2, the last of 1."""
 
@@ -51,7 +54,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("epochs", ("on_train_epoch_end", 1, "stop")),
         ("epochs", ("writing", 7, "stop")),
         ("validation over epochs", ("on_train_batch_end", 9, "stop")),
-        ("workers", ("on_train_batch_end", 10, "stop")),
+        ("workers, other pieces in each epoch", ("on_train_batch_end", 10, "stop")),
     ],
 )
 def test_a_run_that_was_stopped_ends_like_one_that_never_was(
