@@ -94,6 +94,8 @@ class Driver:
             try:
                 if not self._look():
                     return
+            except BrokenPipeError:
+                raise
             except unreachable() as error:
                 outage.bear(error)
             else:

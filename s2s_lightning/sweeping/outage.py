@@ -27,6 +27,8 @@ def one_line() -> Iterator[None]:
     """Raises UserError for what a storage raises."""
     try:
         yield
+    except BrokenPipeError:  # of whoever reads what is printed
+        raise
     except unreachable() as error:
         raise UserError(f"the study cannot be reached: {reason(error)}; the same command goes on with it") from error
 

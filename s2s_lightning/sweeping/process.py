@@ -75,10 +75,11 @@ class Process:
 def environment(slot: int, parallel: int) -> dict[str, str]:
     """The share of the machine that a process has among as many as run at once: threads, and GPUs in turn.
 
-    A number of threads that the user has set holds for each of them.
+    A number of threads that the user has set holds for each of them, and for each library, as it would without us.
     """
-    threads = max(1, len(_processors()) // parallel)
-    shared = {name: str(threads) for name in THREADS if name not in os.environ}
+    given = [os.environ[name] for name in THREADS if name in os.environ]
+    threads = given[0] if given else str(max(1, len(_processors()) // parallel))
+    shared = {name: threads for name in THREADS if name not in os.environ}
     devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
     if parallel > 1 and devices:
         share = devices[slot::parallel] or [devices[slot % len(devices)]]

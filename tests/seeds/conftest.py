@@ -1,5 +1,5 @@
 """Fixtures of the command line's tests."""
 
-from tests.cli.conftest import config
+from tests.cli.conftest import config, trained
 
-__all__ = ["config"]
+__all__ = ["config", "trained"]

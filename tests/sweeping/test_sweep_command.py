@@ -14,6 +14,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 
 from s2s_lightning.sweeping import outage, trials
+from s2s_lightning.sweeping.process import THREADS, environment
 from s2s_lightning.sweeping.storage import open_storage
 from s2s_lightning.sweeping.study import Study
 from s2s_lightning.sweeping.sweep_file import read
@@ -207,13 +208,17 @@ def test_the_number_of_trials_is_that_of_the_count_the_cap_or_the_grid(sweep_fil
 
 def test_threads_and_gpus_are_shared(sweep_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
     both = "until test $(ls runs/sweeps/s/trials | wc -l) = 2; do sleep .02; done"
     script = f"echo $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS; {both}; report 1"
     done("sweep", sweep_file(script), "--count", 2, "--parallel", 2)
     said = sorted(path.read_text().split() for path in Path("runs/sweeps/s/trials").glob("*/output.log"))
     threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
     assert said == [["4", threads], ["7", threads]]
+    assert {environment(0, 2)[name] for name in THREADS} == {threads}
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert environment(0, 1)["MKL_NUM_THREADS"] == "7"  # other sums than without a sweep would be other results
 
 
 def test_a_command_that_cannot_be_started_is_one_line(sweep_file: Write) -> None:
