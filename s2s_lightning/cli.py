@@ -141,17 +141,14 @@ class CLI(LightningCLI):
             help="validations without improvement of --checkpoint.monitor after which the run ends",
         )
         parser.add_argument(
-<<<<<<< HEAD
             "--test_best",
             type=bool,
             default=False,
             help="when fit has ended, test its best checkpoint, where there is a test split",
         )
-        parser.add_argument("--ckpt_path", type=str | None, help="checkpoint to resume (fit) or to evaluate")
-=======
+        parser.add_argument(
             "--ckpt_path", type=str | None, help="checkpoint to go on from in a new folder (fit) or to evaluate"
         )
->>>>>>> resume
         parser.add_argument(
             "--init_from",
             type=str | None,

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from s2s_lightning.ranks.failures import lost_a_peer
-from s2s_lightning.signals import STOP, asked, kept_from_children
+from s2s_lightning.signals import STOP, asked
 
 
 def in_sweep() -> bool:
