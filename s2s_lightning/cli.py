@@ -22,6 +22,7 @@ import s2s_lightning.utilities  # noqa: F401
 from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.callbacks.compile import Compile
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
 from s2s_lightning.callbacks.skipped_steps import SkippedSteps
@@ -127,6 +128,12 @@ class CLI(LightningCLI):
             "--patience",
             type=int | None,
             help="validations without improvement of --checkpoint.monitor after which the run ends",
+        )
+        parser.add_argument(
+            "--compile",
+            type=bool,
+            default=False,
+            help="compile the network for training; it takes a minute at the start, see docs/hardware.md",
         )
         parser.add_argument("--ckpt_path", type=str | None, help="checkpoint to resume (fit) or to evaluate")
         parser.add_argument(
@@ -270,6 +277,8 @@ class CLI(LightningCLI):
             kept += [checkpoints, StopOnInterrupt(checkpoints)]
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
+        if self.config.compile:
+            kept.append(Compile())
         if in_sweep():
             kept.append(WandbTrial())
         plain = self._plain()
