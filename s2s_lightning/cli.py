@@ -24,6 +24,7 @@ import s2s_lightning.utilities  # noqa: F401
 from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.callbacks.compile import Compile
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
@@ -148,6 +149,12 @@ class CLI(LightningCLI):
         )
         parser.add_argument(
             "--ckpt_path", type=str | None, help="checkpoint to go on from in a new folder (fit) or to evaluate"
+        )
+        parser.add_argument(
+            "--compile",
+            type=bool,
+            default=False,
+            help="compile the network for training; it takes a minute at the start, see docs/hardware.md",
         )
         parser.add_argument(
             "--init_from",
@@ -308,6 +315,8 @@ class CLI(LightningCLI):
             kept.append(Patience(checkpoints, patience))
         if touched(self.changed, "optimizer.", "schedule.", "trainer.max_"):  # some schedules know where the run ends
             kept.append(NewSettings(touched(self.changed, "optimizer.")))
+        if self.config.compile:
+            kept.append(Compile())
         if in_sweep():
             kept.append(WandbTrial())
         plain = self._plain()

@@ -35,7 +35,12 @@ def locate(model: nn.Module, loss: Callable[[Batch], Tensor], batch: Batch) -> F
     """
     if weights := [name for name, p in model.named_parameters() if not p.isfinite().all()]:
         return Finding(f"the weight {_some(weights)} is not finite before the step", [])
-    with _hooks(model, len(batch.rows)) as (outputs, gradients), torch.enable_grad():
+    # What is compiled does not call hooks.
+    with (
+        torch.compiler.set_stance("force_eager"),
+        _hooks(model, len(batch.rows)) as (outputs, gradients),
+        torch.enable_grad(),
+    ):
         value = loss(batch)
         if outputs.found:
             return outputs.found[0]

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.callbacks import EMA, FindBatchSize, FindLearningRate, GradientFlow
 from s2s_lightning.errors import UserError
 
@@ -70,8 +71,8 @@ class FSDP(ModelParallelStrategy):
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         assert self.model is not None
         checkpoint: dict[str, Any] = torch.load(checkpoint_path, "cpu", weights_only=weights_only, mmap=True)
-        own = self.model.state_dict()  # each name of a shared matrix, which torch's own loading does not know
-        self.model.load_state_dict({name: alike(x, own.get(name)) for name, x in checkpoint["state_dict"].items()})
+        parts = self.model.state_dict()  # by each name of a shared matrix, which torch's own loading does not know
+        self.model.load_state_dict({name: alike(x, parts.get(name)) for name, x in checkpoint["state_dict"].items()})
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         for optimizer, state in zip(self.optimizers, checkpoint.get("optimizer_states", []), strict=False):
             own = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
@@ -108,7 +109,8 @@ class FSDP(ModelParallelStrategy):
 
     def _release(self) -> None:
         for part in self._parts():
-            part.set_reshard_after_forward(True, recurse=False)
+            outermost = isinstance(part, Seq2Seq)  # which the backward pass needs at once
+            part.set_reshard_after_forward(not outermost, recurse=False)
             part.reshard()
 
 

@@ -19,3 +19,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("S2S_LIGHTNING_CACHE", str(root))
         yield
+
+
+@pytest.fixture(autouse=True)
+def place() -> Iterator[None]:
+    """What Lightning tells the processes that it starts is not told to those that a later test starts."""
+    names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "S2S_LIGHTNING_RUN")
+    before = {name: os.environ.get(name) for name in names}
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value

@@ -16,6 +16,7 @@ from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import MixerDecoder, MixerEncoder
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.convolution import ShortConvolution
+from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.linear_attention import delta_rule
 from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.norm import RMSNorm
@@ -78,6 +79,7 @@ class DeltaRule(Mixer):
         y, carry = self.replace(qkv, beta, None, carry, padding)
         return self.output(self.norm(y).flatten(2)), carry
 
+    @eager
     def replace(
         self, qkv: Tensor, beta: Tensor, log_decay: Tensor | None, carry: DeltaCarry, padding: Tensor | None
     ) -> tuple[Tensor, DeltaCarry]:

@@ -16,6 +16,7 @@ from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import NORM_EPS, MixerDecoder, MixerEncoder
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.convolution import ShortConvolution
+from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.ssd import ssd
 
@@ -97,6 +98,7 @@ class Mamba2Mixer(Mixer):
         state = like.new_zeros(rows, self.groups, self.d_state, *heads, dtype=dtype)
         return Carry(self.convolution.start(rows, state), state)
 
+    @eager
     def forward(self, x: Tensor, carry: Carry, padding: Tensor | None = None) -> tuple[Tensor, Carry]:
         gate, convolved, step = self.input(x).split_with_sizes(self.parts, -1)
         convolved, inputs = self.convolution(convolved, carry.inputs, padding)

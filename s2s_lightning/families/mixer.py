@@ -166,7 +166,7 @@ class MixerDecoder(Decoder):
         states = memory.states
         bias = padding_bias(memory.padding, states.dtype)
         context = [Source(layer.cross_attention.project(states, memory.values), bias) for layer in self.layers]
-        return State(OfSentence(context), [layer.mixer.start(len(states), states) for layer in self.layers])
+        return State(OfSentence(context), [layer.mixer.start(states.shape[0], states) for layer in self.layers])
 
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         y = self.dropout(y)

@@ -15,6 +15,7 @@ from s2s_lightning.families.rnn import Direction, reverse_rows
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AttentionContext, DotScore, align
 from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.elementwise import ScanLayer
 from s2s_lightning.nn.scan import single
 
@@ -57,8 +58,9 @@ class QRNNLayer(ScanLayer):
 
     def start(self, x: Tensor) -> QRNNState:
         """The state before the first input, for x (B, ...)."""
-        return QRNNState(x.new_zeros(len(x), *self.past), self.zeros(x))
+        return QRNNState(x.new_zeros(x.shape[0], *self.past), self.zeros(x))
 
+    @eager
     def forward(
         self, x: Tensor, state: QRNNState, padding: Tensor | None = None, shift: Tensor | float = 0.0
     ) -> Pooled:
@@ -204,6 +206,7 @@ class QRNNDecoder(Decoder):
         shifts = [shift(memory.summary[:, source]).unflatten(-1, (1, 3, -1)) for shift, source in pairs]
         return State(QRNNContext(attention, shifts), [layer.start(memory.states) for layer in self.layers])
 
+    @eager
     def forward(self, y: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
         context: QRNNContext = state.context
         h, carry = y, []

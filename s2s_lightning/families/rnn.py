@@ -79,7 +79,7 @@ def reverse_rows(x: Tensor, padding: Tensor) -> Tensor:
     lengths = (~padding).sum(1, keepdim=True)
     position = torch.arange(x.shape[1], device=x.device)
     source = torch.where(padding, position, lengths - 1 - position)
-    return x.take_along_dim(source.unsqueeze(-1), 1)
+    return x.gather(1, source.unsqueeze(-1).expand_as(x))
 
 
 class FixedContextDecoder(Decoder):

@@ -13,4 +13,4 @@ def eager(function: Function) -> Function:
 
     It is for loops over time: unrolled into a graph, they would be compiled anew for every length. A call costs 1 us.
     """
-    return cast(Function, torch.compiler.disable(function))
+    return cast(Function, torch.compiler.disable(function))  # type: ignore[no-untyped-call]

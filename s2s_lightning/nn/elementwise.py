@@ -27,7 +27,7 @@ class ScanLayer(nn.Module):
 
     def zeros(self, x: Tensor) -> Tensor:
         """The state (B, D) before the first step, for x (B, ...): float32 at least, as a scan's is."""
-        return single(x.new_zeros(len(x), self.d_model))
+        return single(x.new_zeros(x.shape[0], self.d_model))
 
     def scan(self, a: Tensor, b: Tensor, state: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
         """All states (B, T, D) of h_t = a_t * h_{t-1} + b_t, and the last; padding (B, T) keeps the state."""

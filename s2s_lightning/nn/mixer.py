@@ -39,7 +39,7 @@ class Mixer(nn.Module, ABC):
 
     def read(self, x: Tensor, padding: Tensor) -> Tensor:
         """Whole sequences from the start: x (B, T, D), padding (B, T) -> outputs (B, T, D)."""
-        carry = self.start(len(x), x)
+        carry = self.start(x.shape[0], x)
         if (trace := flow.new_trace()) is not None:
             return self._read_stepwise(x, carry, padding, trace)
         outputs: Tensor = self(x, carry, padding)[0]

@@ -1,5 +1,6 @@
 """FSDP2: the same training as DDP's, in checkpoints that either goes on with."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,9 @@ class Trainings:
         for how, start in (("fsdp", "ddp_bf16"), ("ddp_bf16", "fsdp"), ("ddp_bf16", "ddp_bf16")):
             more = ("--ckpt_path", str(self.last(f"4 by {start}")), "--trainer.max_steps", "6")
             lines.append(self.fit(how, f"2 by {how} after {start}", *more))
+        evaluated = ["--config", "configs/hardware/fsdp.yaml", *ON_CPU, "--trainer.precision", "32-true"]
+        place = ["--ckpt_path", str(self.last("4 by ddp_bf16")), "--trainer.default_root_dir", str(root / "validated")]
+        lines.append(["validate", *evaluated, *place])
         self.ranks: list[dict[str, dict[str, Trained]]] = over(2, root, sharding, str(root), FAMILIES, lines)
 
     def fit(self, hardware: str, name: str, *options: str) -> list[str]:
@@ -80,6 +84,13 @@ def test_a_sharded_checkpoint_generates(trainings: Trainings) -> None:
     sharded, whole = (load(trainings.last(f"4 by {how}")) for how in ("fsdp", "ddp_bf16"))
     assert sharded.generate(["1 2 3", "4"]) == whole.generate(["1 2 3", "4"])
     assert sharded.module.model.readout.weight is sharded.module.model.tgt_embedding.weight
+
+
+def test_an_evaluation_alone_is_that_of_the_training(trainings: Trainings) -> None:
+    (alone,) = (trainings.root / "validated").glob("*/*/val_scores.json")
+    in_training = trainings.root / "4 by ddp_bf16" / "val_scores.json"
+    found, expected = (json.loads(path.read_text())["scores"]["loss"]["value"] for path in (alone, in_training))
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("callback", ["EMA", "FindLearningRate", "FindBatchSize", "GradientFlow"])
