@@ -61,7 +61,7 @@ class Evaluation(Gathering[Scored]):
         scores = {**teacher_forced_scores(rows), **corpus_scores(hypotheses, references, self.metrics)}
         # float64 on the CPU: float32 would lose digits, and a device would have to be waited for.
         values = {f"{split}/{name}": torch.tensor(s.value, dtype=torch.float64) for name, s in scores.items()}
-        step = at_step(trainer) if trainer.state.fn == "fit" else {}
+        step = at_step(trainer) if trainer.global_step else {}  # in fit, or in a test right after it
         pl_module.log_dict({**values, **step}, batch_size=1)
         self.signatures = {name: score.signature for name, score in scores.items() if score.signature}
         if trainer.is_global_zero:

@@ -160,8 +160,9 @@ class Wandb(WandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """End the run, with exit code 1 after a crash or Ctrl-C; what is logged later goes on with it."""
+        """End the run, with exit code 1 after a crash or Ctrl-C; what is logged later goes on with it, and is new."""
         run, self._experiment = self._experiment, None
+        self._repeats_steps = False
         if run is not None:
             with self._training_goes_on():
                 run.finish(exit_code=int(status != "success"))

@@ -1,6 +1,7 @@
 """Runs with an account, against a stand-in for W&B's server."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,8 +84,8 @@ def models(server: Server) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def resumed(server: Server, online: Online, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The run goes on from its fourth to its eighth step."""
-    more = ("--trainer.max_steps", 8, "--trainer.logger.checkpoints", "false")
+    """The run goes on from its fourth to its eighth step, and is tested."""
+    more = ("--trainer.max_steps", 8, "--trainer.logger.checkpoints", "false", "--test_best", "true")
     return fitted(tmp_path_factory.mktemp("resumed"), "--ckpt_path", online.local.last, *more)
 
 
@@ -94,6 +95,7 @@ def test_a_resumed_run_goes_on_in_the_same_place(server: Server, online: Online,
     assert (run["state"], run["config"]["trainer"]["value"]["max_steps"]) == ("finished", 8)
     assert run["displayName"] == "/".join(online.local.folder.parts[-2:])
     assert steps(server, online, "train/loss") == steps(server, online, "val/loss") == [2, 4, 6, 8]
+    assert steps(server, online, "test/loss") == [8]
 
 
 def test_steps_that_a_run_makes_again_are_not_logged_again(
@@ -145,4 +147,7 @@ def test_a_network_that_goes_away_costs_no_run(config: Path, tmp_path: Path, mon
         pulls = (f"--trainer.callbacks+={__name__}.Unplug", "--trainer.logger.settings", "{finish_timeout: 1}")
         run = fitted(tmp_path / "runs", "--config", config, *pulls)
     (file,) = run.folder.glob("wandb/run-*/*.wandb")
-    assert [row for row in read(file).history if "val/loss" in row]  # all is there to be uploaded by wandb sync
+    end = time.monotonic() + 20  # W&B's own process may still write
+    while not read(file).rows("val/loss"):  # all is there to be uploaded by wandb sync
+        assert time.monotonic() < end
+        time.sleep(0.1)
