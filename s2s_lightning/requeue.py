@@ -4,8 +4,8 @@ import os
 import re
 import subprocess
 
-TRIALS = ("S2S_LIGHTNING_TRIAL", "WANDB_SWEEP_ID")
-"""Variables of a training that is a part of its job: the sweep decides what becomes of that."""
+PARTS = ("S2S_LIGHTNING_TRIAL", "S2S_LIGHTNING_SEED", "WANDB_SWEEP_ID")
+"""Variables of a training that is a part of its job: what has started it decides what becomes of that."""
 
 
 def own_job() -> str | None:
@@ -13,7 +13,7 @@ def own_job() -> str | None:
 
     The number of one task of an array is also that of the array, whose others are not ours.
     """
-    if any(map(os.environ.get, TRIALS)):
+    if any(map(os.environ.get, PARTS)):
         return None
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"

@@ -149,6 +149,7 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, 0, "show job 7_3\nrequeue 7_3\n"),
         ({"STATE": "COMPLETING"}, 138, "show job 7\n"),  # its user has cancelled it
         ({"S2S_LIGHTNING_TRIAL": "trial"}, 138, None),  # the job is its sweep's
+        ({"S2S_LIGHTNING_SEED": "2"}, 138, None),  # or its seeds'
     ],
 )
 def test_a_job_goes_back_into_its_queue(
