@@ -10,6 +10,7 @@ import torch
 
 from s2s_lightning.callbacks import Evaluation
 from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.commands.average import candidates
 from s2s_lightning.errors import UserError
 from tests.cli.conftest import CONFIG, Run, command, done
 from tests.toy import ToyData, ToyModule, toy_trainer
@@ -46,6 +47,8 @@ def test_one_command_line_begins_a_run_and_goes_on_with_it(
     assert [step for step, _ in logged(run, "train/loss")] == [1, 2, 3, 4, 5]
     assert [step for step, _ in logged(run, "val/loss")] == [3, 4, 5]  # an epoch has 4 steps
     assert "going on from step 3" in caplog.text
+    assert (run.last.parent / "previous.ckpt").is_file()
+    assert "previous.ckpt" not in {each.path.name for each in candidates(run.folder)}
 
 
 def test_resume_takes_the_configuration_of_the_checkpoint(config: Path, tmp_path: Path) -> None:
