@@ -36,6 +36,7 @@ class Compile(Callback):
             raise UserError("--compile does not compile what FSDP shards: leave one of them out")
         if self.backend == "inductor":
             check_compiler(pl_module.device)
+            pl_module.print("the network is compiled in the first steps, which takes a minute or some")
         model = network(pl_module)
         plain = model.teacher_force
         compiled = torch.compile(plain, dynamic=True, backend=self.backend)

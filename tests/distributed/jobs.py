@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from s2s_lightning import PAD
-from s2s_lightning.__main__ import main
+from s2s_lightning.__main__ import main, run
 from s2s_lightning.architecture import Decoder
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.freezing import Freeze
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import Generated
-from s2s_lightning.families import Hybrid, Luong
+from s2s_lightning.errors import UserError
+from s2s_lightning.families import Hybrid, Luong, Transformer
 from s2s_lightning.families.pointer import PointerDecoder
 from s2s_lightning.families.transformer import TransformerEncoder
 from s2s_lightning.module import Seq2SeqModule
@@ -229,6 +230,24 @@ def as_nodes(line: Sequence[str]) -> None:
     """A command line on machines with one process each: nobody is told a rank, but each the number of its machine."""
     os.environ["NODE_RANK"] = os.environ.pop("LOCAL_RANK")
     main(line)
+
+
+class Unused(Transformer):
+    """With a weight that nothing depends on."""
+
+    def __init__(self, src_vocab_size: int, tgt_vocab_size: int | None = None) -> None:
+        sizes = {"d_model": 16, "num_heads": 2, "d_ff": 32, "num_encoder_layers": 1, "num_decoder_layers": 1}
+        super().__init__(src_vocab_size, tgt_vocab_size, **sizes)  # type: ignore[arg-type]
+        self.model.unused = nn.Parameter(torch.zeros(3))
+
+
+def refused(line: Sequence[str]) -> str:
+    """What a command line is refused with."""
+    try:
+        run(line)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 CASES = {"families": FAMILIES, "variants": VARIANTS}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.conftest import CONFIG, done
-from tests.distributed.jobs import as_nodes
+from tests.cli.conftest import CONFIG, DATA, done
+from tests.distributed.jobs import as_nodes, refused
 from tests.distributed.ranks import over
 
 HARDWARE = sorted(Path("configs/hardware").glob("*.yaml"))
@@ -54,3 +54,10 @@ def test_machines_train_together(tmp_path: Path) -> None:
 def test_float16_on_a_cpu_is_said_to_be_bfloat16(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     done(*line(tmp_path, "cpu", 1), "--trainer.precision", "16-mixed")
     assert "trainer.precision=16-mixed: a CPU does not train in float16, so it is bf16-mixed here" in caplog.text
+
+
+def test_a_weight_without_a_gradient_is_answered_by_one_line(tmp_path: Path) -> None:
+    given = [*line(tmp_path, "ddp_bf16", 1), "--trainer.max_steps", "3"]
+    (tmp_path / "tiny.yaml").write_text(f"model: tests.distributed.jobs.Unused\n{DATA}")
+    (answer,) = over(1, tmp_path, refused, given)
+    assert "there are weights that the loss does not depend on" in answer
