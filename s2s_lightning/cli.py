@@ -1,11 +1,7 @@
 """The command line of training and evaluation: LightningCLI with groups for what a seq2seq run needs."""
 
-import errno
-import logging
-import re
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -48,13 +44,15 @@ from s2s_lightning.checkpoint import (
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
+from s2s_lightning.explaining import explained, refuse_missing_package
 from s2s_lightning.finished import forget_end, mark_end
 from s2s_lightning.given import config_files, given
+from s2s_lightning.hushing import hush
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text
 from s2s_lightning.ranks.children import watch_children
-from s2s_lightning.ranks.place import place, torchrun_size
+from s2s_lightning.ranks.place import torchrun_size
 from s2s_lightning.resuming import named_run, tidy
 from s2s_lightning.runs import enter, new_run_folder
 from s2s_lightning.schedules import Schedule
@@ -77,12 +75,6 @@ INJECTED = {
     "decoding": (Decoding, "s2s_lightning.decoding.Greedy", "the search of evaluation and generation"),
 }
 """Attribute of the module -> (type, default class, help). A checkpoint does not settle them."""
-
-UNUSED = (
-    "there are weights that the loss does not depend on, for whose gradients DDP waits: freeze them "
-    "(--trainer.callbacks+ Freeze), or take --trainer.strategy ddp_find_unused_parameters_true, which looks for them "
-    "at each step"
-)
 
 KEPT_FOR_EVALUATION = ("callbacks", "default_root_dir")
 """The trainer settings of a checkpoint that hold for evaluation too; the others are about training and its machine."""
@@ -331,27 +323,16 @@ class CLI(LightningCLI):
         """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
         watch_children()
         try:
-            if self.command == "fit":
-                self._fit()
-            else:
-                self._do(self.command, self.config.ckpt_path)
+            with explained(Path(self.trainer.default_root_dir)):
+                if self.command == "fit":
+                    self._fit()
+                else:
+                    self._do(self.command, self.config.ckpt_path)
         except SystemExit:
             if self.trainer.state.status != "interrupted":
                 raise
             self._say_how_to_go_on()
             sys.exit(self.stopping.leave(self.trainer))
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise UserError(f"{error.strerror}: {error.filename or self.trainer.default_root_dir}") from error
-        except (MisconfigurationException, ValueError) as error:
-            if not raised_by_lightning(error):
-                raise
-            raise UserError(f"trainer: {error}") from error
-        except RuntimeError as error:
-            if "find_unused_parameters" not in str(error):
-                raise
-            raise UserError(UNUSED) from error
         if self.command != "fit":  # whose last words are those of its callback
             rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
 
@@ -391,61 +372,12 @@ def usage(command: str) -> str:
     return f"{plain}\n       the same from several seeds: add --seeds N..., and --help" if command == "fit" else plain
 
 
-def raised_by_lightning(error: BaseException) -> bool:
-    """Whether it is Lightning itself that refuses a setting, and not something that it calls."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("lightning.")
-
-
-def hush() -> None:
-    """Silence what Lightning says in every run and what nobody can act upon."""
-    # Batches are gathered from memory in a millisecond: workers would cost more than they bring.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
-    # The data module begins where the checkpoint stands.
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
-    # A machine that can submit jobs may also train by itself.
-    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # said in our words
-    # A first step that float16's scaler skips looks so to torch, and a view is never changed in place here.
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.* before .*optimizer.step.*")
-    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    # The strategy refuses the callback where the network is sharded, and elsewhere there is nothing to warn of.
-    warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback with a model that overrides")
-    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
-        logging.getLogger(f"lightning.{name}").addFilter(worth_saying)
-    if place().rank:
-        warnings.simplefilter("ignore")  # rank 0 gives the same ones
-
-
-def worth_saying(record: logging.LogRecord) -> bool:
-    """Whether a message of Lightning's is news."""
-    return not re.sub(r"^\[rank: \d+\] ", "", record.getMessage()).startswith(UNWORTHY)
-
-
-UNWORTHY = (
-    "💡", "TPU available", "HPU available", "Seed set to", "Loading `train", "\nDetected KeyboardInterrupt",
-    "Initializing distributed",
-)  # fmt: skip
-
-
 def refuse_export(path: str) -> None:
     if Path(path).is_dir():
         raise UserError(
             f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
             f"fit --init_from {path} and generate {path}"
         )
-
-
-def refuse_missing_package(error: BaseException | None) -> None:
-    """That a part, a logger for one, needs a package that is not installed is said in the part's own words."""
-    while error is not None and not isinstance(error, ModuleNotFoundError):
-        error = error.__cause__ or error.__context__
-    if error is not None:
-        raise UserError(str(error)) from error
 
 
 def refuse_vocabulary_sizes(arguments: Namespace) -> None:
