@@ -189,6 +189,8 @@ class CLI(LightningCLI):
         if self.run and self.run.checkpoint:
             self.config.ckpt_path, self.config.init_from = str(self.run.checkpoint), None
         if self.config.ckpt_path and self.command == "fit":
+            if self.config.seed_everything is True:  # any will do: the one that was chosen then
+                self.config.seed_everything = stored.get("seed_everything", True)
             self.changed = changes(self._plain(), stored)
         elif self.config.ckpt_path:
             refuse(self._plain(), stored)

@@ -29,7 +29,7 @@ def lines_of(trainer: Trainer) -> dict[str, int]:
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             logger.save()
-    return {name: len(_lines(run_folder(trainer) / name)) for name in GROWING}
+    return {name: _content(run_folder(trainer) / name).count(b"\n") for name in GROWING}
 
 
 def cut_back(folder: Path, lines: Mapping[str, int]) -> None:
@@ -38,8 +38,9 @@ def cut_back(folder: Path, lines: Mapping[str, int]) -> None:
     A kill leaves the old file or the new.
     """
     for name, count in lines.items():
-        kept, temporary = _lines(folder / name)[:count], folder / f"{name}{TEMPORARY}"
-        temporary.write_bytes(b"".join(kept))
+        whole = _content(folder / name).split(b"\n")[:-1]  # what follows the last end is a line that was cut
+        kept, temporary = whole[:count], folder / f"{name}{TEMPORARY}"
+        temporary.write_bytes(b"".join(line + b"\n" for line in kept))
         temporary.replace(folder / name)
         if not kept:
             (folder / name).unlink()
@@ -52,7 +53,5 @@ def set_aside(folder: Path) -> None:
             path.replace(path.with_name(f"before_{path.name}"))
 
 
-def _lines(path: Path) -> list[bytes]:
-    """The last one is left out if its end was never written."""
-    content = path.read_bytes() if path.is_file() else b""
-    return [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""

@@ -39,7 +39,17 @@ def test_one_command_line_begins_a_run_and_goes_on_with_it(
     config: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = Run(tmp_path / "here")
-    typed = ["fit", "--config", config, "--run", run.folder, "--trainer.callbacks+=EMA", *EVERY]
+    typed = [
+        "fit",
+        "--config",
+        config,
+        "--run",
+        run.folder,
+        "--trainer.callbacks+=EMA",
+        "--seed_everything",
+        "true",
+        *EVERY,
+    ]
     done(*typed, "--trainer.max_steps", 3)
     assert content(run.last)["global_step"] == 3
     done(*typed, "--trainer.max_steps", 5)
