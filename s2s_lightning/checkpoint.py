@@ -30,12 +30,12 @@ AVERAGE_OF = "average_of"
 """Key of a checkpoint -> what it is the average of, a mapping of path, step and epoch for each."""
 
 SETTLED = {
-    "model": "the checkpoint's network is",
-    "data.tokenizer": "the checkpoint's tokenizers are",
-    "data.tgt_tokenizer": "the checkpoint's tokenizers are",
-    "data.reverse_source": "the checkpoint's order of reading is",
+    "model": "network",
+    "data.tokenizer": "tokenizers",
+    "data.tgt_tokenizer": "tokenizers",
+    "data.reverse_source": "order of reading",
 }
-"""Key -> what a checkpoint settles by it, as the beginning of a sentence."""
+"""Key -> what a checkpoint settles by it."""
 
 
 def load(
@@ -177,28 +177,34 @@ def stored_config(checkpoint: dict[str, Any]) -> Config:
     return {"model": {"class_path": checkpoint["class_path"], "init_args": arguments}}
 
 
-def refuse_contradictions(config: Config, stored: Config, keys: Mapping[str, str] = SETTLED) -> None:
-    """The network and the tokenizers are the checkpoint's.
+def refuse(config: Config, stored: Config, keys: Mapping[str, str] = SETTLED) -> None:
+    """What a checkpoint settles is not to be asked for otherwise.
 
     Args:
         config: what is asked for.
         stored: what the checkpoint was trained with.
-        keys: dotted keys below which they must agree -> what is used of the checkpoint.
+        keys: dotted keys below which they must agree -> what the checkpoint settles by them.
 
     Raises:
-        UserError: names the first key that differs.
+        UserError: names each setting that differs; of a part that is of another class, its class alone.
     """
     trained = dict(leaves(stored))
+    found: dict[str, str] = {}
+    used: dict[str, None] = {}
     for name, value in leaves(config):
         below = next((key for key in keys if name == key or name.startswith(key + ".")), None)
         if below is None:
             continue
         fixed = name if name in trained else below  # null in the checkpoint where there is a class now
-        if fixed in trained and trained[fixed] != value:
-            raise UserError(
-                f"{name}={value} contradicts the checkpoint's {said(trained[fixed])}: {keys[below]} used; "
-                "leave it out, or change it in a new run with fit --init_from"
-            )
+        if fixed not in trained or trained[fixed] == value or any(name.startswith(part) for part in found):
+            continue
+        found[name.removesuffix("class_path")] = f"{name}={value} contradicts the checkpoint's {said(trained[fixed])}"
+        used[keys[below]] = None
+    if found:
+        raise UserError(
+            f"{'; '.join(found.values())}: a checkpoint keeps its {', '.join(used)}; "
+            "leave it out, or change it in a new run with fit --init_from"
+        )
 
 
 def said(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The command line of training and evaluation: LightningCLI with groups for what a seq2seq run needs."""
 
+import errno
 import logging
 import re
 import sys
@@ -24,17 +25,21 @@ from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.compile import Compile
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
+from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, StopOnInterrupt, ValidateAtEnd
+from s2s_lightning.callbacks.new_settings import NewSettings
 from s2s_lightning.callbacks.skipped_steps import SkippedSteps
 from s2s_lightning.callbacks.study_trial import of_environment
 from s2s_lightning.callbacks.wandb_trial import WandbTrial, failure_reported, in_sweep
+from s2s_lightning.changes import Change, changes, refuse_other_data, say, touched
 from s2s_lightning.checkpoint import (
     VOCABULARY_SIZES,
     check_resumable,
+    data_state,
     initialise_from,
     other_network,
     read,
-    refuse_contradictions,
+    refuse,
     stored_config,
 )
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
@@ -94,6 +99,7 @@ class CLI(LightningCLI):
         self.command = command
         self.goes_on_with: Identity | None = None
         self.goes_on_at = 0
+        self.changed: list[Change] = []
         self.given = given(args)
         self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
@@ -135,13 +141,15 @@ class CLI(LightningCLI):
             default=False,
             help="compile the network for training; it takes a minute at the start, see docs/hardware.md",
         )
-        parser.add_argument("--ckpt_path", type=str | None, help="checkpoint to resume (fit) or to evaluate")
+        parser.add_argument(
+            "--ckpt_path", type=str | None, help="checkpoint to go on from in a new folder (fit) or to evaluate"
+        )
         parser.add_argument(
             "--init_from",
             type=str | None,
             help="checkpoint whose weights and tokenizers a new run starts from; model and tokenizers can be changed",
         )
-        if self.command == "fit":
+        if self.command in ("fit", "prepare"):
             parser.add_argument(
                 "--resume",
                 type=str | None,
@@ -176,8 +184,11 @@ class CLI(LightningCLI):
             refuse_vocabulary_sizes(model.init_args)
         if self.run and self.run.checkpoint:
             self.config.ckpt_path, self.config.init_from = str(self.run.checkpoint), None
-        if self.config.ckpt_path:
-            refuse_contradictions(self._plain(), stored)
+        if self.config.ckpt_path and self.command == "fit":
+            self.changed = changes(self._plain(), stored)
+        elif self.config.ckpt_path:
+            refuse(self._plain(), stored)
+        self.stored = stored
         for way in WAYS_TO_START:
             if path := self.config[way]:  # resolved now, for ``latest`` will point elsewhere
                 self.config[way] = str(Path(path).resolve())
@@ -196,8 +207,7 @@ class CLI(LightningCLI):
             checkpoint = read(path)
             if self.command == "fit":
                 check_resumable(checkpoint, path)
-                self.goes_on_with = identity_of(checkpoint)
-                self.goes_on_at = checkpoint["global_step"]
+                self.goes_on_with, self.goes_on_at = identity_of(checkpoint), checkpoint["global_step"]
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
@@ -226,6 +236,10 @@ class CLI(LightningCLI):
         self.model: Seq2SeqModule = self.config_init.model
         for name in INJECTED:
             setattr(self.model, name, self.config_init[name])
+        if self.command == "fit" and self.config.ckpt_path:
+            before = data_state(read(self.config.ckpt_path)).get("fingerprints", {})
+            refuse_other_data(self.datamodule.fingerprints(), before, self._plain(), self.stored)
+            say(self.changed)
         if self.config.init_from:
             differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
             rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
@@ -249,7 +263,7 @@ class CLI(LightningCLI):
         """With the run's own folder, its logger, and the default callbacks beside the user's."""
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
-        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with, self.goes_on_at)
+        config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
         config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             trainer = Trainer(**config)
@@ -279,12 +293,22 @@ class CLI(LightningCLI):
             kept.append(Patience(checkpoints, patience))
         if self.config.compile:
             kept.append(Compile())
+        if touched(self.changed, "optimizer.", "schedule.", "trainer.max_"):  # some schedules know where the run ends
+            kept.append(NewSettings(touched(self.changed, "optimizer.")))
         if in_sweep():
             kept.append(WandbTrial())
         plain = self._plain()
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
         return [*kept, SkippedSteps(), ValidateAtEnd(), *of_environment(), Configuration(plain), Record(plain)]
+        return [
+            Draws(),
+            *kept,
+            ValidateAtEnd(),
+            *of_environment(),
+            Configuration(plain, self.goes_on_at),
+            Record(plain),
+        ]
 
     # Running
 
@@ -298,6 +322,10 @@ class CLI(LightningCLI):
                 raise
             self._say_how_to_go_on()
             sys.exit(130)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(f"{error.strerror}: {error.filename or self.trainer.default_root_dir}") from error
         except (MisconfigurationException, ValueError) as error:
             if not raised_by_lightning(error):
                 raise
@@ -310,8 +338,9 @@ class CLI(LightningCLI):
             rank_zero_info(f"run folder  {self.trainer.default_root_dir}")
 
     def _say_how_to_go_on(self) -> None:
-        last = self.config_init.checkpoint.last_model_path
-        how = f"go on with: {PROGRAM} fit --ckpt_path {last}" if last else "nothing was saved"
+        saved = self.config_init.checkpoint.last_model_path
+        folder = self.trainer.default_root_dir
+        how = f"go on with: {PROGRAM} fit --resume {folder}" if saved else "nothing was saved"
         rank_zero_info(f"stopped at step {self.trainer.global_step}; {how}")
 
 
@@ -339,8 +368,8 @@ def hush() -> None:
     # Batches are gathered from memory in a millisecond: workers would cost more than they bring.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
-    # A run's folder is its own, so that nothing in it is old when metrics.csv comes to it.
-    warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
+    # The data module begins where the checkpoint stands.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own use of torch
     warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # said in our words
     # A first step that float16's scaler skips looks so to torch, and a view is never changed in place here.

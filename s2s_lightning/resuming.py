@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from s2s_lightning.callbacks.checkpoints import SAVED_AT, TEMPORARY
+from s2s_lightning.callbacks.checkpoints import SAVED_AT
+from s2s_lightning.callbacks.growing_files import LINES, cut_back, set_aside
+from s2s_lightning.callbacks.whole_files import TEMPORARY
 from s2s_lightning.checkpoint import read
 from s2s_lightning.errors import UserError
 from s2s_lightning.runs import told_folder
@@ -37,14 +39,15 @@ def named_run(given: Mapping[str, Any]) -> Run | None:
     Raises:
         UserError: options that exclude each other; nothing to resume.
     """
-    resume, run = given.get("resume"), given.get("run")
-    if not (resume or run):
+    resume = given.get("resume")
+    named: str | None = resume or given.get("run")
+    if named is None:
         return None
     if resume:
         for other in ("run", "ckpt_path", "init_from"):
             if given.get(other):
                 raise UserError(f"--resume goes on in the folder of a run, and --{other} does something else: give one")
-    folder = told_folder() or Path(resume or run).resolve()
+    folder = told_folder() or Path(named).resolve()
     if resume:
         _check_folder(Path(resume))
     checkpoint = newest(folder)
@@ -81,6 +84,8 @@ def newest(folder: Path) -> Path | None:
 def _header(path: Path) -> Found | None:
     """What a checkpoint says of itself, step -1 if it holds no more than weights; None of one that cannot be read."""
     try:
+        if not is_whole(path, "/data.pkl"):
+            return None
         checkpoint = read(path)
     except UserError:
         return None
@@ -88,17 +93,26 @@ def _header(path: Path) -> Found | None:
     return Found(step, checkpoint.get(SAVED_AT, path.stat().st_mtime), path)
 
 
-def is_whole(path: Path) -> bool:
-    """Whether every entry of the file is what its checksum says."""
+def is_whole(path: Path, ending: str = "") -> bool:
+    """Whether every entry of the file, whose name ends so, is what its checksum says."""
     try:
         with zipfile.ZipFile(path) as file:
-            return file.testzip() is None
+            for name in (name for name in file.namelist() if name.endswith(ending)):
+                with file.open(name) as entry:
+                    while entry.read(2**20):
+                        pass
+            return True
     except (OSError, EOFError, zipfile.BadZipFile):
         return False
 
 
 def tidy(run: Run) -> None:
-    """Remove what the writing of a checkpoint has left when it was cut short."""
-    if not rank_zero_only.rank:  # type: ignore[attr-defined]
-        for path in (run.folder / "checkpoints").glob(f"*.ckpt{TEMPORARY}"):
-            path.unlink(missing_ok=True)
+    """Remove what a writing has left that was cut short, and from the logs what came after the checkpoint."""
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return
+    for path in (run.folder / "checkpoints").glob(f"*.ckpt{TEMPORARY}"):
+        path.unlink()
+    if run.checkpoint:
+        cut_back(run.folder, read(run.checkpoint).get(LINES, {}))
+    else:
+        set_aside(run.folder)

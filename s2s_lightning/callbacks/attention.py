@@ -140,7 +140,7 @@ class Attention(Gathering[Item]):
         return strip(f"validation {index}", labels, {s: each for s, each in frames.items() if each.shape == shape})
 
     def state_dict(self) -> dict[str, Any]:
-        """The strip so far; a resumed run, which has a folder of its own, goes on with it."""
+        """The strip so far, with which a resumed run goes on."""
         return {"frames": self._frames, "of": self._of()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

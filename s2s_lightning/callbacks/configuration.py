@@ -21,16 +21,28 @@ WAYS_TO_START = ("ckpt_path", "init_from")
 
 
 class Configuration(Callback):
-    """Writes ``config.yaml``, which repeats the run, and puts the configuration into each checkpoint."""
+    """Writes ``config.yaml``, which repeats the run, and puts the configuration into each checkpoint.
 
-    def __init__(self, config: Config) -> None:
+    A run that goes on in its folder with other settings keeps what it had so far as ``config_until_step_N.yaml``.
+
+    Args:
+        config: of the run.
+        step: from which it goes on.
+    """
+
+    def __init__(self, config: Config, step: int = 0) -> None:
         self.config = config
+        self.step = step
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if trainer.is_global_zero:
-            text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
-            path = run_folder(trainer) / "config.yaml"
-            path.write_text(f"# s2s_lightning {__version__}\n{text}", encoding="utf-8")
+        if not trainer.is_global_zero:
+            return
+        text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+        text = f"# s2s_lightning {__version__}\n{text}"
+        path = run_folder(trainer) / "config.yaml"
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            path.replace(path.with_name(f"config_until_step_{self.step}.yaml"))
+        path.write_text(text, encoding="utf-8")
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[CHECKPOINT_KEY] = {k: v for k, v in self.config.items() if k not in WAYS_TO_START}

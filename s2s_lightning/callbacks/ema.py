@@ -8,6 +8,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from s2s_lightning.errors import check_below_one
 
+NO_WEIGHTS = ("_trainer", "objective", "decoding", "optimizer", "schedule")
+"""Attributes of a module that an average of it does without."""
+
 
 class EMA(WeightAveraging):
     """Exponential moving average of the weights: average = d * average + (1 - d) * weights, after each step.
@@ -29,6 +32,12 @@ class EMA(WeightAveraging):
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay
         self._step = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copies the network alone: what else the module holds knows the data, or a trainer that cannot be copied."""
+        held = {name: vars(pl_module).pop(name) for name in NO_WEIGHTS if name in vars(pl_module)}
+        super().setup(trainer, pl_module, stage)
+        vars(pl_module).update(held)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """After each optimizer step, whose number decides how far the average looks back."""

@@ -83,6 +83,12 @@ class GradientFlow(Gathering[Pair]):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validations += not trainer.sanity_checking
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validations = state_dict["validations"]
+
     def take(self, step: dict[str, Any], batch: Batch) -> Iterable[Pair]:
         if (self._validations - 1) % self.every:
             return []

@@ -57,7 +57,7 @@ def commands(trainer: Trainer, kept: Kept) -> list[str]:
         lines["test"] = f"{PROGRAM} test --ckpt_path {chosen}"
     more = further(trainer)
     if kept.last and more:
-        lines["train on"] = " ".join([f"{PROGRAM} fit --ckpt_path {kept.last}", *more])
+        lines["train on"] = " ".join([f"{PROGRAM} fit --resume {_short(run_folder(trainer))}", *more])
     return [f"to {' or '.join(lines)}:", *(f"  {line}" for line in lines.values())]
 
 

@@ -66,6 +66,7 @@ class Progress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         total = planned_steps(trainer)
         self._bar = self._open(total, BAR if total else OPEN_ENDED, initial=trainer.global_step)
+        self._bar.set_description_str(_epoch(trainer))  # of a run that goes on in mid-epoch, which no hook will say
         self._next = time.monotonic() + self._interval
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

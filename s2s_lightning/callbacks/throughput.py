@@ -13,12 +13,15 @@ from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.run import at_step, gradient_norm
 
+KEY = "s2s_lightning_throughput"
+"""Key of a checkpoint -> what has been summed up since the last log."""
+
 
 class Stopwatch:
     """Seconds of wall-clock while it runs."""
 
-    def __init__(self) -> None:
-        self._seconds = 0.0
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._seconds = seconds
         self._since: float | None = None
 
     def start(self) -> None:
@@ -31,8 +34,13 @@ class Stopwatch:
             self._seconds += time.perf_counter() - self._since
             self._since = None
 
-    def lap(self) -> float:
+    def shown(self) -> float:
         """The seconds since the last lap, in which it ran."""
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self._seconds + running
+
+    def lap(self) -> float:
+        """What is shown; it begins anew."""
         self.stop()
         seconds, self._seconds = self._seconds, 0.0
         self.start()
@@ -40,25 +48,31 @@ class Stopwatch:
 
 
 class Throughput(Callback):
-    """Logs at each ``log_every_n_steps``, of all ranks since the last log:
+    """Logs at each ``log_every_n_steps`` and at ``max_steps``, of all ranks since the last log:
 
     ``train/loss`` and the objective's parts (``train/nll``) per real target token, ``train/tokens_per_second`` (real
     target tokens, the time of validation not counted), ``train/padding`` (its share of source and target positions),
     and, of the last step, ``train/lr`` and ``train/grad_norm`` (before clipping). ``train/peak_memory_gib`` is the most
     that any rank has held so far, on its GPU or else of the machine. Sums stay on the device until then, so the host
-    waits for it once a log and never between.
+    waits for it once a log and never between. A checkpoint keeps them, so that a resumed run logs the same.
     """
 
     def __init__(self) -> None:
         self._stopwatch = Stopwatch()
         self._sums: dict[str, Tensor] = {}
+        self._settled: dict[str, Tensor] = {}
+        self._restored: tuple[list[dict[str, Tensor]], float] = [], 0.0
         self._grad_norm = torch.zeros(())
         self._lr = 0.0
         self._stepped = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._sums = {}
-        self._stopwatch = Stopwatch()
+        ranks, seconds = self._restored
+        same = len(ranks) == trainer.world_size
+        sums = ranks[trainer.global_rank] if same else {}  # of others they have no meaning
+        self._sums = {name: value.to(pl_module.device) for name, value in sums.items()}
+        self._settled = dict(self._sums)
+        self._stopwatch = Stopwatch(seconds if same else 0.0)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         self._stopwatch.start()
@@ -85,7 +99,21 @@ class Throughput(Callback):
             self._sums[name] = self._sums[name] + counted if name in self._sums else counted
         if self._stepped and is_due(trainer, trainer.global_step):
             self._log(trainer, pl_module)
+        if self._stepped:
+            self._settled = dict(self._sums)
         self._stepped = False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Sums of the steps since the last log, of each rank: a window of accumulation that is not over is not in."""
+        ranks: list[Any] = [{name: value.cpu() for name, value in self._settled.items()}]
+        if trainer.world_size > 1:
+            ranks, own = [None] * trainer.world_size, ranks[0]
+            torch.distributed.all_gather_object(ranks, own)
+        checkpoint[KEY] = {"sums": ranks, "seconds": self._stopwatch.shown()}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint.get(KEY, {"sums": [], "seconds": 0.0})
+        self._restored = kept["sums"], kept["seconds"]
 
     def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
         dtype = torch.promote_types(self._sums["loss"].dtype, torch.float32)
@@ -122,9 +150,9 @@ def peak_memory(device: torch.device) -> float:
 
 
 def is_due(trainer: Trainer, step: int) -> bool:
-    """Whether Lightning hands to its loggers what is logged at the end of this optimizer step, counted from 1."""
+    """Whether what is logged at the end of this optimizer step, counted from 1, goes to the loggers; the last does."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-    return every > 0 and step % every == 0
+    return every > 0 and (step % every == 0 or step == trainer.max_steps)
 
 
 def _on_host(values: dict[str, float]) -> dict[str, Tensor]:

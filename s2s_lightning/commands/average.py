@@ -106,13 +106,15 @@ def _first(ranked: Sequence[Candidate], count: int, option: str, kind: str) -> l
 
 
 def candidates(path: Path) -> list[Candidate]:
-    """A file itself; of a run's folder its checkpoints, one for each step, but for averages."""
+    """A file itself; of a run's folder its checkpoints, one for each step, but for averages and what last.ckpt was."""
+    from s2s_lightning.callbacks.checkpoints import PREVIOUS
     from s2s_lightning.checkpoint import AVERAGE_OF, read
 
     if not path.is_dir():
         return [candidate(path, read(path))]
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    contents = ((file, read(file)) for file in sorted(folder.glob("*.ckpt")))
+    files = (file for file in sorted(folder.glob("*.ckpt")) if file.name not in PREVIOUS.values())
+    contents = ((file, read(file)) for file in files)
     found = [candidate(file, content) for file, content in contents if AVERAGE_OF not in content]
     if not found:
         raise UserError(f"{path} is no folder of a run: there is no checkpoint in {folder}")

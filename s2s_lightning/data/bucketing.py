@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
+from s2s_lightning.data.position import Position
 from s2s_lightning.data.ragged import IntArray
 
 WINDOW = 2**18
@@ -135,6 +136,7 @@ class BucketSampler(Sampler[BatchIndex]):
         rank: of this process.
         world_size: processes that share an epoch.
         accumulate: batches of each rank in one optimizer step.
+        start: where the epoch that it names begins, of which a resumed run has seen the first batches.
         limit: where an epoch is cut short, in batches of each rank (int) or as a fraction (float), as Lightning's
             ``limit_train_batches``; it ends a window of accumulation.
     """
@@ -150,6 +152,7 @@ class BucketSampler(Sampler[BatchIndex]):
         world_size: int = 1,
         accumulate: int = 1,
         limit: int | float = 1.0,
+        start: Position = Position(),  # noqa: B008
     ) -> None:
         self.lengths = lengths
         self.rows = rows
@@ -161,7 +164,14 @@ class BucketSampler(Sampler[BatchIndex]):
         self.limit = limit
         self.epoch = 0
         first = len(self._draw(0))
-        self._steps = math.ceil((first + self._spare(first)) / world_size)
+        self._batches = first + self._spare(first)
+        self._steps = self._steps_of(world_size)
+        self.begin_at(start)
+
+    def begin_at(self, start: Position) -> None:
+        """Where the next epoch begins, and which it is; workers may ask before Lightning says it."""
+        self.start = start
+        self.set_epoch(start.epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """What is drawn next; Lightning calls it at the start of each epoch."""
@@ -171,17 +181,61 @@ class BucketSampler(Sampler[BatchIndex]):
         return self._steps
 
     def __iter__(self) -> Iterator[BatchIndex]:
-        plan = self.plan(self.epoch)
-        steps = self._deal(plan)
-        for slot, divisor in zip(steps[:, self.rank], self._divisors(plan, steps), strict=True):
+        resumed = self.epoch == self.start.epoch
+        plan, steps = self._layout(self.world_size, self.start.before if resumed else ())
+        first = self.start.batches if resumed else 0
+        for slot, divisor in zip(steps[first:, self.rank], self._divisors(plan, steps)[first:], strict=True):
             repeated = slot >= len(plan)
             yield BatchIndex(plan.batch(slot % len(plan)), math.inf if repeated else float(divisor), self.epoch)
 
     def plan(self, epoch: int) -> Plan:
         """The batches of an epoch over all ranks, in order of length."""
-        count = self._steps * self.world_size
+        return self._plan(epoch, self.world_size)
+
+    def _plan(self, epoch: int, ranks: int) -> Plan:
+        count = self._steps_of(ranks) * ranks
         plan = self._draw(epoch)
         return (plan if len(plan) <= count else self._smaller(count)).split(count)
+
+    def _steps_of(self, ranks: int) -> int:
+        """Batches of each of them in an epoch."""
+        return math.ceil(self._batches / ranks)
+
+    def moved(self, position: Position) -> Position:
+        """The same place in an epoch for the ranks that there are now."""
+        if position.ranks == self.world_size:
+            return position
+        if not (position.batches or position.before):
+            return Position(position.epoch, 0, self.world_size)
+        self.set_epoch(position.epoch)
+        before = (*position.before, (position.ranks, position.batches))
+        plan, steps = self._layout(self.world_size, before)
+        left = np.flatnonzero((steps < len(plan)).any(1))
+        first = int(left[0]) // self.accumulate * self.accumulate if len(left) else self._steps
+        return Position(position.epoch, first, self.world_size, before)
+
+    def _layout(self, ranks: int, before: tuple[tuple[int, int], ...]) -> tuple[Plan, IntArray]:
+        """The plan of this epoch, and its slots (steps, ranks).
+
+        Where the ranks were others earlier in the epoch, what these have left stands at the end, in the same order. The
+        steps before, and what is missing to a whole one, are repetitions that weigh nothing.
+        """
+        if not before:
+            plan = self._plan(self.epoch, ranks)
+            return plan, self._deal(plan, ranks)
+        *earlier, (others, done) = before
+        plan, steps = self._layout(others, tuple(earlier))
+        left = steps[done:].ravel()
+        left = left[left < len(plan)]
+        slots = np.full(self._steps_of(ranks) * ranks, len(plan))
+        first = len(slots) - math.ceil(len(left) / ranks) * ranks
+        slots[first : first + len(left)] = left
+        return plan, slots.reshape(-1, ranks)
+
+    @property
+    def limited(self) -> bool:
+        """Whether an epoch is cut short."""
+        return self.limit != 1.0 and self.limit != self._steps
 
     def _spare(self, count: int) -> int:
         """How many batches of ``count`` another epoch may have more."""
@@ -210,7 +264,7 @@ class BucketSampler(Sampler[BatchIndex]):
         src, tgt = self.lengths.src[rows].astype(np.int64), self.lengths.tgt[rows].astype(np.int64)
         return rows[np.argsort((tgt << 32) + np.where(tgt % 2, src, -src), kind="stable")]
 
-    def _deal(self, plan: Plan) -> IntArray:
+    def _deal(self, plan: Plan, ranks: int) -> IntArray:
         """Slots (steps, ranks): a batch's number, or its number + M for a repetition that weighs nothing.
 
         The ranks of a step get batches of like cost, since the step lasts as long as its slowest rank.
@@ -218,15 +272,15 @@ class BucketSampler(Sampler[BatchIndex]):
         rng = np.random.default_rng((self.seed, self.epoch, 1))
         longest = np.maximum(plan.widest(self.lengths.src), plan.widest(self.lengths.tgt))
         cost = longest * np.diff(plan.bounds)
-        slots = np.arange(self._steps * self.world_size)
+        slots = np.arange(self._steps_of(ranks) * ranks)
         halved = 2 * cost // cost.max() == 0
         by_cost = slots[np.lexsort((longest[slots % len(plan)], halved[slots % len(plan)]))]
-        steps = rng.permutation(by_cost.reshape(self._steps, self.world_size))
+        steps = rng.permutation(by_cost.reshape(-1, ranks))
         return rng.permuted(steps, axis=1)
 
     def _divisors(self, plan: Plan, steps: IntArray) -> IntArray:
         """Of each step, the real target tokens of the effective batch that it belongs to."""
-        tokens = np.append(plan.total(self.lengths.tgt), np.zeros(steps.size - len(plan), np.int64))[steps].sum(1)
+        tokens = np.append(plan.total(self.lengths.tgt), 0)[np.minimum(steps, len(plan))].sum(1)
         starts = np.arange(0, len(steps), self.accumulate)
         last = int(self.limit * len(steps)) if isinstance(self.limit, float) else self.limit
         if 0 < last < len(steps):

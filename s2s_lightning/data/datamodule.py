@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch.cuda import is_available
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
@@ -25,6 +26,7 @@ from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
 from s2s_lightning.data.copying import Copier, IdRows
 from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
 from s2s_lightning.data.dataset import Copies, EpochwiseDataset, PairDataset
+from s2s_lightning.data.position import Position, position_of
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store, write_evaluation, write_training
@@ -112,6 +114,8 @@ class Seq2SeqData(LightningDataModule):
         self._tokenizers: Tokenizers | None = None
         self._stores: dict[Split, Store] = {}
         self._fingerprints: dict[Split, str] = {}
+        self._start = Position()
+        self._sampler: BucketSampler | None = None
 
     # Preparing
 
@@ -227,7 +231,8 @@ class Seq2SeqData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         dataset = self._dataset("train") if self._epochs is None else self._epochs
-        return self._loader(dataset, self._train_sampler())
+        self._sampler = self._train_sampler()
+        return self._loader(dataset, self._sampler)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         return self._evaluation_loader("val") if self.corpus.has("val") else []
@@ -260,6 +265,7 @@ class Seq2SeqData(LightningDataModule):
             "world_size": world_size,
             "accumulate": 1 if trainer is None else trainer.accumulate_grad_batches,
             "limit": 1.0 if trainer is None else trainer.limit_train_batches or 1.0,
+            "start": self._start,
         }
         if self._epochs is not None:
             return EpochwiseSampler(self._read_epoch, self.budget, **options)
@@ -417,11 +423,50 @@ class Seq2SeqData(LightningDataModule):
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        return {"tokenizers": self.tokenizers.state(), "copy": self.copy}
+        state = {"tokenizers": self.tokenizers.state(), "copy": self.copy}
+        if self._trains:
+            assert self.trainer is not None
+            position = position_of(self.trainer)
+            before = self._start.before if position.epoch == self._start.epoch else ()
+            state["position"] = [*position[:3], [list(each) for each in before]]
+            state["fingerprints"] = {
+                split: self._fingerprint(split) for split in STAGES["fit"] if self.corpus.has(split)
+            }
+        return state
+
+    @property
+    def _trains(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == "fit"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the tokenizers of a checkpoint; ids made by others are forgotten."""
+        """Take the tokenizers of a checkpoint, and its place in the data; ids made by others are forgotten."""
         if self._tokenizers is None or self._tokenizers.state() != state_dict["tokenizers"]:
             self._tokenizers = Tokenizers.from_state(state_dict["tokenizers"])
             self._stores.clear()
             vars(self).pop("_epochs", None)
+        if self._trains and "position" in state_dict:
+            epoch, batches, ranks, before = state_dict["position"]
+            self._begin_at(Position(epoch, batches, ranks, tuple(map(tuple, before))))
+
+    @property
+    def start(self) -> Position:
+        """Where training begins, other than at the beginning if it goes on."""
+        return self._start
+
+    def _begin_at(self, position: Position) -> None:
+        """Also where other ranks than these have come to: every pair is seen once in their epoch all the same."""
+        if position.ranks != self._place()[1]:
+            sampler = self._train_sampler()
+            if position.batches and sampler.limited:
+                raise UserError(
+                    f"the checkpoint is in the middle of an epoch of {position.ranks} ranks that limit_train_batches "
+                    f"cuts short: go on with as many ranks, not {sampler.world_size}"
+                )
+            rank_zero_info(
+                f"changed: ranks: {position.ranks} -> {sampler.world_size}: of this epoch the pairs that are left are "
+                "seen once each; steps are of other sizes from here on"
+            )
+            position = sampler.moved(position)
+        self._start = position
+        if self._sampler is not None:  # made before the checkpoint was read
+            self._sampler.begin_at(position)

@@ -12,9 +12,7 @@ from s2s_lightning.tracking.metrics_file import MetricsFile
 from s2s_lightning.tracking.wandb_logger import Wandb
 
 
-def loggers(
-    chosen: Any, folder: Path, command: str, goes_on_with: Identity | None = None, until: int = 0
-) -> list[Logger] | bool:
+def loggers(chosen: Any, folder: Path, command: str, goes_on_with: Identity | None = None) -> list[Logger] | bool:
     """metrics.csv, beside the loggers that the user has chosen; none at all where they are switched off.
 
     Where nothing is chosen, ``fit`` is logged to W&B, and so is each trial of a sweep; any other evaluation is not, for
@@ -25,7 +23,6 @@ def loggers(
         folder: of the run.
         command: of the command line.
         goes_on_with: the W&B run that a resumed training belongs to.
-        until: the step that the folder's metrics.csv is kept up to.
     """
     if chosen is False:
         return False
@@ -39,4 +36,4 @@ def loggers(
             if goes_on_with is not None:
                 logger.go_on_with(goes_on_with)
             logger.belong_to(folder, command)
-    return [MetricsFile(folder, until), *others]
+    return [MetricsFile(folder), *others]

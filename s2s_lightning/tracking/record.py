@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -19,18 +21,26 @@ class Record(Callback):
     """Gives the configuration and the facts of a run to its loggers, and the facts to ``run.json``.
 
     The signatures of the metrics follow after the first validation, checkpoints (where ``Wandb`` is asked for them)
-    at the end, and each checkpoint names the W&B run that a resumed training goes on with.
+    at the end, and each checkpoint names the W&B run that a resumed training goes on with. ``run.json`` keeps the facts
+    of the earlier starts of a run that goes on in its folder, each with the step that it began at.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._facts: Facts = {}
+        self._earlier: list[Facts] = []
+        self._step = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             self._facts = facts(trainer, pl_module)
-            self._write(trainer)
+            self._earlier = earlier(run_folder(trainer) / "run.json")
             tell(trainer, {**self.config, "run": self._facts})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._step = trainer.global_step
+            self._write(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or not self._facts or "signatures" in self._facts:
@@ -55,7 +65,20 @@ class Record(Callback):
                 logger.log_checkpoints({alias: path for alias, path in paths.items() if path})
 
     def _write(self, trainer: Trainer) -> None:
-        (run_folder(trainer) / "run.json").write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
+        content = self._facts
+        if self._earlier:
+            content = {**content, "from_step": self._step, "earlier": self._earlier}
+        (run_folder(trainer) / "run.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def earlier(path: Path) -> list[Facts]:
+    """Of the starts before this one, the first first."""
+    if not path.is_file():
+        return []
+    with suppress(json.JSONDecodeError):  # cut short by a kill
+        facts: Facts = json.loads(path.read_text(encoding="utf-8"))
+        return [*facts.pop("earlier", []), facts]
+    return []
 
 
 def tell(trainer: Trainer, settings: Config) -> None:

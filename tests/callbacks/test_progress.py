@@ -87,7 +87,7 @@ def test_the_end_of_fit_says_what_to_type(tmp_path: Path, capsys: pytest.Capture
     assert float(score) == pytest.approx(keeper.best_model_score.item(), rel=1e-3)
     for command in ("generate", "test --ckpt_path"):
         assert f"python -m s2s_lightning {command} {best}" in out
-    assert re.search(r"fit --ckpt_path \S+last.ckpt --trainer.max_epochs 2\n", out)
+    assert re.search(r"fit --resume \S+ --trainer.max_epochs 2\n", out)
 
 
 def test_all_the_default_callbacks_work_together(tmp_path: Path) -> None:

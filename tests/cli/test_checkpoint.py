@@ -12,7 +12,7 @@ from torch import Tensor
 
 import s2s_lightning
 from s2s_lightning.callbacks.checkpoints import inferred_mode
-from s2s_lightning.checkpoint import initialise_from, refuse_contradictions
+from s2s_lightning.checkpoint import initialise_from, refuse
 from s2s_lightning.data import Generated, Pretokenized, Seq2SeqData
 from s2s_lightning.decoding import Beam
 from s2s_lightning.errors import UserError
@@ -72,8 +72,8 @@ def test_what_may_change_at_test_time_is_what_the_command_line_says(trained: Run
         (["--model", "LSTM"], "model.class_path=s2s_lightning.families.LSTM contradicts the checkpoint's"),
         (
             ["--data.tokenizer", "BPE"],
-            "data.tokenizer.class_path=s2s_lightning.data.BPE contradicts the checkpoint's default: the checkpoint's "
-            "tokenizers are used; leave it out, or change it in a new run with fit --init_from",
+            "data.tokenizer.class_path=s2s_lightning.data.BPE contradicts the checkpoint's default: a checkpoint keeps "
+            "its tokenizers; leave it out, or change it in a new run with fit --init_from",
         ),
     ],
 )
@@ -95,10 +95,10 @@ def test_a_setting_that_the_checkpoint_does_not_know_is_no_contradiction() -> No
     asked = {
         "model": {"class_path": "C", "init_args": {"a": 1, "new": 7, "part": stored["model"]["init_args"]["part"]}}
     }
-    refuse_contradictions(asked, stored)
+    refuse(asked, stored)
     asked["model"]["init_args"]["part"] = {"class_path": "P", "init_args": {"b": 3}}
     with pytest.raises(UserError, match=r"model\.part\.b=3 contradicts the checkpoint's 2"):
-        refuse_contradictions(asked, stored)
+        refuse(asked, stored)
 
 
 def test_a_resumed_run_goes_on_where_the_checkpoint_stands(trained: Run, tmp_path: Path) -> None:
@@ -132,8 +132,10 @@ def test_tokenizers_of_a_checkpoint_are_not_trained_again(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pretokenized, "train", None)
-    other = ["--data.corpus.symbols", 5, "--data.corpus.seed", 9]
-    resumed = fitted(tmp_path / "resumed", "--ckpt_path", trained.last, "--trainer.max_steps", 5, *other)
+    evaluated(
+        tmp_path / "test", "test", "--ckpt_path", trained.last, "--data.corpus.symbols", 5, "--data.corpus.seed", 9
+    )
+    resumed = fitted(tmp_path / "resumed", "--ckpt_path", trained.last, "--trainer.max_steps", 5)
     new = fitted(tmp_path / "new", "--init_from", trained.last, "--trainer.max_steps", 1, "--data.corpus", "Generated")
     tokenizers = [content(path)["Seq2SeqData"]["tokenizers"] for path in (trained.last, resumed.last, new.last)]
     assert tokenizers[0] == tokenizers[1] == tokenizers[2]

@@ -73,11 +73,15 @@ def test_patience_ends_the_run_and_more_of_it_goes_on(
     said = end_of_fit(config, tmp_path, *EPOCHS, "--optimizer.lr", 0, "--patience", patience)
     typed = commands(said)
     assert typed["fit"][2:] == ["--patience", str(longer)]
-    again = done("fit", *typed["fit"], "--trainer.default_root_dir", tmp_path / "again").out
-    for root, count in ((tmp_path, validations), (tmp_path / "again", longer - validations + 1)):
-        (samples,) = root.glob("tiny/[0-9]*/metrics.csv")
-        header, *rows = [line.split(",") for line in samples.read_text().splitlines()]
-        assert sum(bool(row[header.index("val/loss")]) for row in rows) == count
+    (metrics,) = tmp_path.glob("tiny/[0-9]*/metrics.csv")
+
+    def validated() -> int:
+        header, *rows = [line.split(",") for line in metrics.read_text().splitlines()]
+        return sum(bool(row[header.index("val/loss")]) for row in rows)
+
+    assert validated() == validations
+    again = done("fit", *typed["fit"]).out
+    assert validated() == longer + 1
     assert "--patience" in again
 
 

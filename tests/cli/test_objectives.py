@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from s2s_lightning import load
+from s2s_lightning.callbacks import DropTokens
 from s2s_lightning.cli import CLI
 from tests.cli.conftest import Run, command, done, fitted
 
@@ -50,7 +51,8 @@ def test_a_teacher_with_other_ids_is_refused_by_name(
 def test_tokens_are_dropped_in_any_family_without_a_setting_of_its_own(config: Path) -> None:
     options = ["--drop_tokens.src_word", "0.1", "--drop_tokens.tgt_embedding", "0.2", "--config", str(config)]
     cli = CLI("fit", options)
-    cli.trainer.callbacks[0].setup(cli.trainer, cli.model, "fit")
+    (dropping,) = (each for each in cli.trainer.callbacks if isinstance(each, DropTokens))
+    dropping.setup(cli.trainer, cli.model, "fit")
     network = cli.model.model
     assert (network.src_dropout.word, network.src_dropout.embedding) == (0.1, 0.0)
     assert (network.tgt_dropout.word, network.tgt_dropout.embedding) == (0.0, 0.2)

@@ -8,6 +8,7 @@ import pytest
 
 from s2s_lightning.data import bucketing
 from s2s_lightning.data.bucketing import BatchIndex, BucketSampler, Budget, EvaluationSampler, Lengths, Plan
+from s2s_lightning.data.position import Position
 
 RANKS = [1, 2, 3, 8]
 
@@ -218,3 +219,39 @@ def test_evaluation_begins_with_the_longest_sources() -> None:
     lengths = random_lengths(100)
     order = np.concatenate([batch.indices for batch in EvaluationSampler(lengths, Budget(50))])
     assert (np.diff(lengths.src[order]) <= 0).all()
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize(
+    "path", [[(2, 5), (3, 4), (1, 40)], [(1, 30), (4, 0)], [(3, 1), (2, 30)], [(4, 10), (1, 50), (4, 12)]]
+)
+def test_ranks_that_change_within_an_epoch_see_every_pair_once(path: list[tuple[int, int]], accumulate: int) -> None:
+    """Each takes some steps of the epoch's number that is left, the last ones all of it."""
+    lengths, budget = random_lengths(1000), Budget(100)
+    seen: list[BatchIndex] = []
+    position = Position(epoch=1)
+    for turn, (world_size, steps) in enumerate(path):
+        ranks = samplers(lengths, budget, world_size, accumulate=accumulate)
+        position = ranks[0].moved(position._replace(ranks=position.ranks if turn else world_size))
+        assert position.batches % accumulate == 0
+        until = position.batches + steps * accumulate if turn < len(path) - 1 else len(ranks[0])
+        for sampler in ranks:
+            sampler.start, sampler.epoch = position, 1
+            rest = list(sampler)
+            assert len(rest) == len(sampler) - position.batches
+            seen += rest[: until - position.batches]
+        position = position._replace(batches=until)
+    assert indices([batch for batch in seen if batch.divisor < math.inf]) == list(range(1000))
+
+
+def test_divisors_of_the_rest_of_an_epoch_are_the_tokens_of_its_windows() -> None:
+    lengths = random_lengths(300)
+    ranks = samplers(lengths, Budget(100), 2, accumulate=2)
+    start = ranks[0].moved(Position(0, 6, 3))
+    for sampler in ranks:
+        sampler.start = start
+    steps = list(zip(*ranks, strict=True))
+    for window in (steps[i : i + 2] for i in range(0, len(steps), 2)):
+        real = [batch for step in window for batch in step if batch.divisor < math.inf]
+        tokens = sum(int(lengths.tgt[batch.indices].sum()) for batch in real)
+        assert {batch.divisor for batch in real} == {tokens}

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from s2s_lightning.callbacks import Evaluation
+from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.commands.average import candidates
+from s2s_lightning.errors import UserError
 from tests.cli.conftest import CONFIG, Run, command, done
+from tests.toy import ToyData, ToyModule, toy_trainer
 
 EVERY = ["--trainer.log_every_n_steps", 1]
 
@@ -42,6 +47,8 @@ def test_one_command_line_begins_a_run_and_goes_on_with_it(
     assert [step for step, _ in logged(run, "train/loss")] == [1, 2, 3, 4, 5]
     assert [step for step, _ in logged(run, "val/loss")] == [3, 4, 5]  # an epoch has 4 steps
     assert "going on from step 3" in caplog.text
+    assert (run.last.parent / "previous.ckpt").is_file()
+    assert "previous.ckpt" not in {each.path.name for each in candidates(run.folder)}
 
 
 def test_resume_takes_the_configuration_of_the_checkpoint(config: Path, tmp_path: Path) -> None:
@@ -93,3 +100,10 @@ def test_what_cannot_be_resumed_is_said(
     result = command("fit", *args)
     assert result.code == 2
     assert said in result.err
+
+
+def test_ranks_that_found_different_checkpoints_do_not_train(tmp_path: Path) -> None:
+    trainer = toy_trainer(tmp_path, enable_checkpointing=True, callbacks=[Evaluation(), BestAndLast()])
+    trainer.strategy.broadcast = lambda own, src=0: ("last.ckpt", 7)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"rank 0 goes on from None at step 0, but .* last\.ckpt at step 7"):
+        trainer.fit(ToyModule(), datamodule=ToyData())

@@ -1,0 +1,48 @@
+"""Where a training stands in its data."""
+
+from typing import Any, NamedTuple
+
+from lightning.pytorch import Trainer
+
+
+class Position(NamedTuple):
+    """Micro-batches are of each rank.
+
+    Attributes:
+        epoch: epochs that are over.
+        batches: micro-batches of the next one that the weights have learnt from.
+        ranks: processes that share the data.
+        before: where they were others earlier in this epoch, how many, and how far it had got, in batches of each.
+    """
+
+    epoch: int = 0
+    batches: int = 0
+    ranks: int = 1
+    before: tuple[tuple[int, int], ...] = ()
+
+
+def position_of(trainer: Trainer) -> Position:
+    """Of the weights as they are: neither what has been fetched counts nor a window of accumulation that is not over.
+
+    An epoch that is at its last batch is not over: its end, a validation say, may be still to come.
+    """
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    trained = trained_in_epoch(trainer)
+    settled = trained - in_window(trainer)
+    if epochs.processed < epochs.started:
+        return Position(epochs.processed, settled, trainer.world_size)
+    if not trained or trained >= trainer.num_training_batches:  # ``trained`` is of the epoch that is over
+        return Position(epochs.processed, 0, trainer.world_size)
+    return Position(epochs.processed - 1, settled, trainer.world_size)  # the end of the run has cut the epoch
+
+
+def trained_in_epoch(trainer: Trainer) -> int:
+    """Micro-batches of this rank since the epoch began."""
+    counts: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    return int(counts.processed)
+
+
+def in_window(trainer: Trainer) -> int:
+    """Micro-batches whose gradients wait for those of others."""
+    trained = trained_in_epoch(trainer)
+    return 0 if trained >= trainer.num_training_batches else trained % trainer.accumulate_grad_batches
