@@ -39,6 +39,11 @@ class EMA(WeightAveraging):
         super().setup(trainer, pl_module, stage)
         vars(pl_module).update(held)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:  # a copy of weights that ``64-true`` is yet to convert
+            trainer.precision_plugin.convert_module(self._average_model)
+
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """After each optimizer step, whose number decides how far the average looks back."""
         if step_idx is None:
