@@ -38,9 +38,6 @@ class EMA(WeightAveraging):
         held = {name: vars(pl_module).pop(name) for name in NO_WEIGHTS if name in vars(pl_module)}
         super().setup(trainer, pl_module, stage)
         vars(pl_module).update(held)
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
         if self._average_model is not None:  # a copy of weights that ``64-true`` is yet to convert
             trainer.precision_plugin.convert_module(self._average_model)
 
