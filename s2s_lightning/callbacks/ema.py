@@ -38,6 +38,8 @@ class EMA(WeightAveraging):
         held = {name: vars(pl_module).pop(name) for name in NO_WEIGHTS if name in vars(pl_module)}
         super().setup(trainer, pl_module, stage)
         vars(pl_module).update(held)
+        if self._average_model is not None:  # a copy of weights that ``64-true`` is yet to convert
+            trainer.precision_plugin.convert_module(self._average_model)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """After each optimizer step, whose number decides how far the average looks back."""

@@ -16,6 +16,7 @@ from s2s_lightning import PAD
 from s2s_lightning.__main__ import main, run
 from s2s_lightning.architecture import Decoder
 from s2s_lightning.batch import Batch
+from s2s_lightning.callbacks.ema import EMA
 from s2s_lightning.callbacks.freezing import Freeze
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import Generated
@@ -137,6 +138,8 @@ VARIANTS = {
     "Luong with local-p": Case(luong("general", "predictive")),
     "a pointer's decoder below a readout that does not copy": Case(partial(hybrid, PointerDecoder)),
     "a frozen encoder": Case(partial(of_config, "lstm"), callbacks=lambda: [Freeze("encoder.*")]),
+    "LayerDrop": Case(partial(Transformer, 17, 13, d_model=16, num_heads=2, d_ff=32, layer_drop=0.5)),
+    "a moving average": Case(partial(of_config, "gru"), callbacks=lambda: [EMA(0.9)]),
     "R-Drop": Case(partial(of_config, "transformer"), RDrop),
     "coverage": Case(partial(of_config, "pointer"), CoverageLoss),
     "distillation": Case(partial(of_config, "transformer"), distillation),
