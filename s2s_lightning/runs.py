@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 VARIABLE = "S2S_LIGHTNING_RUN"
-"""Environment variable by which the first process tells the folder to those that it starts."""
+"""Environment variable by which the first process tells the folder to those that it starts, after its own number."""
 
 _new: set[str] = set()
 """The folders that this process has made for itself, and not at a place that the user has named."""
@@ -26,22 +26,23 @@ def new_run_folder(parent: Path, command: str) -> Path:
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return told_folder() or folder
     folder = _made(folder)
-    os.environ[VARIABLE] = str(folder)
+    _tell(folder)
     _new.add(str(folder))
     return folder
 
 
 def told_folder() -> Path | None:
-    """What the first process has told this one, which it has started."""
-    told = os.environ.get(VARIABLE) if rank_zero_only.rank else None  # type: ignore[attr-defined]
-    return Path(told) if told else None
+    """What the first process has told this one, which it has started; not what is left of another run."""
+    teller, _, folder = os.environ.get(VARIABLE, "").partition(":")
+    started = rank_zero_only.rank and teller == str(os.getppid())  # type: ignore[attr-defined]
+    return Path(folder) if started else None
 
 
 def enter(folder: Path) -> Path:
     """Make a folder that the user has named, unless it is there, and tell it to the processes started from here."""
     if not rank_zero_only.rank:  # type: ignore[attr-defined]
         folder.mkdir(parents=True, exist_ok=True)
-        os.environ[VARIABLE] = str(folder)
+        _tell(folder)
     return folder
 
 
@@ -52,11 +53,15 @@ def become_latest(folder: Path) -> None:
     this run is left alone, and so is one that the user has put where no ``latest`` stands: what is beside it is not
     ours.
     """
-    own, latest = os.environ.get(VARIABLE), folder.with_name("latest")
+    own, latest = os.environ.get(VARIABLE, "").partition(":")[2], folder.with_name("latest")
     if rank_zero_only.rank or not own or Path(own).resolve() != folder.resolve():  # type: ignore[attr-defined]
         return
     if latest.is_symlink() or own in _new:
         _point(latest, folder)
+
+
+def _tell(folder: Path) -> None:
+    os.environ[VARIABLE] = f"{os.getpid()}:{folder}"
 
 
 def _made(folder: Path) -> Path:

@@ -13,7 +13,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
-from s2s_lightning.runs import VARIABLE
 
 TIMEOUT = timedelta(seconds=60)
 RANKS = "RANKS_OF_THE_TEST"  # for Lightning forgets WORLD_SIZE after a fit
@@ -28,8 +27,7 @@ def over(world_size: int, folder: Path, job: Callable[..., Any], *args: Any) -> 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), RANKS: str(world_size), "NODE_RANK": "0"}
-    inherited = {name: value for name, value in os.environ.items() if name != VARIABLE}  # of a run in this process
-    given = ({**inherited, **place}, str(folder), job, args)
+    given = ({**os.environ, **place}, str(folder), job, args)
     torch.multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, "tests.distributed.jobs"])
     torch.multiprocessing.start_processes(_rank, given, nprocs=world_size, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
