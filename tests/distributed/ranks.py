@@ -13,7 +13,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
-
 TIMEOUT = timedelta(seconds=60)
 RANKS = "RANKS_OF_THE_TEST"  # for Lightning forgets WORLD_SIZE after a fit
 
