@@ -9,7 +9,11 @@ from tests.documents import commands, type_in, workplace
 DOCUMENT = "docs/finding.md"
 LITTLE = {
     "FindLearningRate": ("--trainer.callbacks.num_steps 20", "lr_finder.png"),
-    "FindBatchSize": ("--trainer.callbacks.largest 1024 --trainer.callbacks.seconds 0", "batch_size_finder.png"),
+    # with the memory that the tests before it have taken in this process
+    "FindBatchSize": (
+        "--trainer.callbacks.largest 1024 --trainer.callbacks.seconds 0 --trainer.callbacks.memory 64",
+        "batch_size_finder.png",
+    ),
     "Profile": ("--trainer.callbacks.warmup 0", "profile.png"),
 }
 

@@ -52,6 +52,7 @@ def _wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("NETRC", str(home / "netrc"))
         for folder in ("CONFIG", "CACHE", "DATA"):
             patch.setenv(f"WANDB_{folder}_DIR", str(home))
+        leave_wandb()
         yield
     leave_wandb()
 
