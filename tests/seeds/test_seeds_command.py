@@ -16,6 +16,7 @@ import pytest
 from s2s_lightning.commands.seeds import arguments, joined
 from tests.cli.conftest import command, done
 from tests.cli.test_start import LIGHT, imported_by
+from tests.sweeping.waits import WORDS
 
 FOLDER = Path("runs/seeds/tiny")
 REAL = sys.executable
@@ -118,15 +119,10 @@ def test_an_end_that_is_none_is_told(script: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_same_command_goes_on_with_what_is_not_finished(number: signal.Signals, script: Path) -> None:
-    script.write_text("""
-if test $seed = 2 && test ! -e go; then
-    trap 'sleep 0.2; echo saved; exit 130' INT
-    mkdir $run/checkpoints; while true; do sleep 0.05; done
-fi
-""")
+    script.write_text(f"if test $seed = 2 && test ! -e go; then mkdir $run/checkpoints; {WORDS} $run/waiting; fi\n")
     words = ["-c", f"import sys; sys.executable = {sys.executable!r}; from s2s_lightning.__main__ import main; main()"]
     first = subprocess.Popen([REAL, *words, *map(str, FIT), "1", "2", "3"], stdout=subprocess.PIPE, text=True)
-    while not (FOLDER / "seed_2/checkpoints").exists():
+    while not (FOLDER / "seed_2/waiting").exists():
         time.sleep(0.02)
     first.send_signal(number)
     said = first.communicate(timeout=60)[0]

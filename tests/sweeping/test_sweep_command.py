@@ -21,6 +21,7 @@ from s2s_lightning.sweeping.sweep_file import read
 from tests.cli.conftest import command, done
 from tests.cli.test_start import LIGHT, imported_by
 from tests.sweeping.conftest import Write, driver, table
+from tests.sweeping.waits import WORDS
 
 SETTINGS = [(a, c) for a in ("1", "2", "3") for c in ("x", "null")]
 SLOW = {"a": {"values": [1, 2, 3]}}
@@ -176,11 +177,7 @@ def test_two_sweeps_side_by_side_share_a_grid(sweep_file: Write) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_is_ended_goes_on_with_the_same_command(number: signal.Signals, sweep_file: Write) -> None:
-    script = """
-trap 'echo saved; exit 130' INT
-if test -e go; then report 1; else touch waiting; while true; do sleep 0.05; done; fi
-"""
-    file = sweep_file(script, parameters=SLOW)
+    file = sweep_file(f"if test -e go; then report 1; else {WORDS} waiting; fi", parameters=SLOW)
     first = driver(str(file))
     while not Path("waiting").exists():
         time.sleep(0.02)
