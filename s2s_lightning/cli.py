@@ -97,6 +97,7 @@ class CLI(LightningCLI):
         self.command = command
         self.goes_on_with: Identity | None = None
         self.goes_on_at = 0
+        self.fingerprints: dict[str, str] = {}
         self.changed: list[Change] = []
         self.given = given(args)
         self.run = named_run(self.given) if command == "fit" else None
@@ -146,7 +147,7 @@ class CLI(LightningCLI):
             "--compile",
             type=bool,
             default=False,
-            help="compile the network for training; it takes a minute at the start, see docs/hardware.md",
+            help="compile the network for training, which takes minutes at the start; see docs/hardware.md",
         )
         parser.add_argument(
             "--init_from",
@@ -214,6 +215,7 @@ class CLI(LightningCLI):
             if self.command == "fit":
                 check_resumable(checkpoint, path)
                 self.goes_on_with, self.goes_on_at = identity_of(checkpoint), checkpoint["global_step"]
+                self.fingerprints = data_state(checkpoint).get("fingerprints", {})
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
                 config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
@@ -243,8 +245,7 @@ class CLI(LightningCLI):
         for name in INJECTED:
             setattr(self.model, name, self.config_init[name])
         if self.command == "fit" and self.config.ckpt_path:
-            before = data_state(read(self.config.ckpt_path)).get("fingerprints", {})
-            refuse_other_data(self.datamodule.fingerprints(), before, self._plain(), self.stored)
+            refuse_other_data(self.datamodule.fingerprints(), self.fingerprints, self._plain(), self.stored)
             say(self.changed)
         if self.config.init_from:
             differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])

@@ -81,37 +81,24 @@ class FSDP(ModelParallelStrategy):
         return checkpoint
 
     def on_validation_start(self) -> None:
-        self._gather()
-
-    def on_validation_end(self) -> None:
-        self._release()
-
-    def on_test_start(self) -> None:
-        self._gather()
-
-    def on_test_end(self) -> None:
-        self._release()
-
-    def on_predict_start(self) -> None:
-        self._gather()
-
-    def on_predict_end(self) -> None:
-        self._release()
-
-    def _parts(self) -> list[FSDPModule]:
-        assert self.model is not None
-        return [part for part in self.model.modules() if isinstance(part, FSDPModule)]
-
-    def _gather(self) -> None:
+        """Gather the whole network."""
         for part in self._parts():
             part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
 
-    def _release(self) -> None:
+    def on_validation_end(self) -> None:
+        """Give back what is not this rank's."""
         for part in self._parts():
             outermost = isinstance(part, Seq2Seq)  # which the backward pass needs at once
             part.set_reshard_after_forward(not outermost, recurse=False)
             part.reshard()
+
+    on_test_start = on_predict_start = on_validation_start
+    on_test_end = on_predict_end = on_validation_end
+
+    def _parts(self) -> list[FSDPModule]:
+        assert self.model is not None
+        return [part for part in self.model.modules() if isinstance(part, FSDPModule)]
 
 
 def alike(x: Tensor, own: Tensor | None) -> Tensor:
