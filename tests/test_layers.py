@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "packing": {"architecture"},
     "sharding": {"architecture"},
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
-    "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules", "sharding"},
+    "module": {"architecture", "batch", "data", "decoding", "loss", "nn", "objectives", "schedules", "sharding"},
     "families": {"families", "architecture", "loss", "nn", "module"},
     "data": {"data", "batch", "files", "signals"},
 }
