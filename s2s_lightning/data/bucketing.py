@@ -198,14 +198,15 @@ class BucketSampler(RankSampler):
 
     def check_window(self, accumulate: int, world_size: int, limit: int | float) -> None:
         """Raise UserError where the trainer does not make the optimizer steps that the divisors were counted for."""
+        pairs: list[tuple[str, float, float]]
         pairs = [("accumulate_grad_batches", self.accumulate, accumulate), ("ranks", self.world_size, world_size)]
         if max(accumulate, self.accumulate) > 1:
             pairs.append(("limit_train_batches", self.limit, limit))
         for name, counted, asked in pairs:
             if asked != counted:
                 raise UserError(
-                    f"the batches were counted for {name}={counted}, but the trainer has {asked}, which would scale the "
-                    "gradients wrongly: give Trainer.fit the data as datamodule=, and change the accumulation in the "
+                    f"the batches were counted for {name}={counted}, but the trainer has {asked}, which would scale "
+                    "the gradients wrongly: give Trainer.fit the data as datamodule=, and change the accumulation in the "
                     "middle of a run by Lightning's GradientAccumulationScheduler alone"
                 )
 
