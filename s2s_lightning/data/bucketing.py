@@ -206,8 +206,8 @@ class BucketSampler(RankSampler):
             if asked != counted:
                 raise UserError(
                     f"the batches were counted for {name}={counted}, but the trainer has {asked}, which would scale "
-                    "the gradients wrongly: give Trainer.fit the data as datamodule=, and change the accumulation in the "
-                    "middle of a run by Lightning's GradientAccumulationScheduler alone"
+                    "the gradients wrongly: give Trainer.fit the data as datamodule=, and change the accumulation "
+                    "within a run by Lightning's GradientAccumulationScheduler alone"
                 )
 
     def __len__(self) -> int:
