@@ -33,7 +33,7 @@ from s2s_lightning.data.store import Store, write_evaluation, write_training
 from s2s_lightning.data.tokenizers import CheckpointFile, Tokenizer
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers, opened
 from s2s_lightning.data.vocabularies import Tokenizers
-from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.errors import UserError, check_at_least, check_at_most
 from s2s_lightning.signals import turn_deaf
 
 STAGES: dict[str, tuple[Split, ...]] = {
@@ -102,7 +102,8 @@ class Seq2SeqData(LightningDataModule):
         check_at_least(
             1, max_tokens=max_tokens, batch_size=batch_size, eval_max_tokens=eval_max_tokens, max_length=max_length
         )
-        check_at_least(0, num_workers=num_workers)
+        check_at_most(2**31 - 1, max_tokens=max_tokens, batch_size=batch_size, eval_max_tokens=eval_max_tokens)
+        check_at_least(0, num_workers=num_workers, seed=seed)
         if tokenizers_from and (tokenizer or tgt_tokenizer):
             raise UserError(
                 f"tokenizers_from={tokenizers_from} and a tokenizer exclude each other; "
