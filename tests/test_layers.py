@@ -24,7 +24,10 @@ ALLOWED: dict[str, set[str]] = {
     "sharding": {"architecture"},
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
     # trainers: the one arrow up, when a Trainer asks the module for its callbacks
-    "module": {"architecture", "batch", "decoding", "loss", "nn", "objectives", "schedules", "sharding", "trainers"},
+    "module": {
+        *("architecture", "batch", "data", "decoding", "loss", "nn", "objectives", "schedules", "sharding"),
+        "trainers",
+    },
     "families": {"families", "architecture", "loss", "nn", "module"},
     "data": {"data", "batch", "files", "signals"},
 }

@@ -2,7 +2,8 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from s2s_lightning.data.cache import chunks, digest, file_digest
 from s2s_lightning.data.corpora.base import Corpus, Pair, Split, rank
 from s2s_lightning.errors import UserError
+
+REPEATED = "equal references of one source merged"
+"""The remark on rows that ``group_references`` leaves out."""
 
 
 class RowCorpus(Corpus):
@@ -32,6 +36,7 @@ class RowCorpus(Corpus):
         self.hold_out = hold_out
         self.group_references = group_references
         self.seed = seed
+        self._remarks: dict[Split, Counter[str]] = {}
 
     @abstractmethod
     def has_rows(self, split: Split) -> bool:
@@ -64,7 +69,25 @@ class RowCorpus(Corpus):
         rows = self.rows(self._home(split))
         if self.hold_out and split != "test":
             rows = (row for row in rows if self._is_held_out(row) == (split == "val"))
-        return group(rows) if self.group_references and split != "train" else rows
+        return self._grouped(split, rows) if self.group_references and split != "train" else rows
+
+    def remark(self, split: Split, remarks: Counter[str]) -> None:
+        """Keep what a whole pass over ``rows`` counted."""
+        self._remarks[split] = remarks
+
+    def remarks(self, split: Split) -> Mapping[str, int]:
+        return self._remarks.get(split, {})
+
+    def _grouped(self, split: Split, rows: Iterable[Pair]) -> Iterator[Pair]:
+        """Yield one item for each source, with all its different references, in the order of their first rows."""
+        items: dict[str, dict[str, None]] = {}
+        answers = 0
+        for row in rows:
+            items.setdefault(row.src, {}).update(dict.fromkeys(row.refs))
+            answers += len(row.refs)
+        if repeated := answers - sum(map(len, items.values())):
+            self._remarks[split] = Counter({**self.remarks(split), REPEATED: repeated})
+        return (Pair(src, tuple(refs)) for src, refs in items.items())
 
     def _home(self, split: Split) -> Split:
         """The split in whose rows this one is found."""
@@ -88,11 +111,3 @@ class RowCorpus(Corpus):
 def identity(row: Pair) -> str:
     """What decides whether a row is held out: its source, or its text where there is none."""
     return row.src or row.refs[0]
-
-
-def group(rows: Iterable[Pair]) -> Iterator[Pair]:
-    """One item for each source, with all its different references, in the order of their first rows."""
-    items: dict[str, dict[str, None]] = {}
-    for row in rows:
-        items.setdefault(row.src, {}).update(dict.fromkeys(row.refs))
-    return (Pair(src, tuple(refs)) for src, refs in items.items())
