@@ -24,6 +24,7 @@ from s2s_lightning.callbacks.compile import Compile
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
+from s2s_lightning.callbacks.monitors import Monitors
 from s2s_lightning.callbacks.new_settings import NewSettings
 from s2s_lightning.callbacks.roll_call import RollCall
 from s2s_lightning.callbacks.skipped_steps import SkippedSteps
@@ -58,7 +59,7 @@ from s2s_lightning.runs import enter, new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tracking import Identity, Record, identity_of, loggers
 from s2s_lightning.trainer_settings import check_trainer
-from s2s_lightning.trainers import attach
+from s2s_lightning.trainers import attach, beside
 
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
@@ -291,7 +292,7 @@ class CLI(LightningCLI):
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
-        config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
+        config["callbacks"] = [Monitors(), *as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             trainer = Trainer(**config)
         except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
@@ -309,10 +310,7 @@ class CLI(LightningCLI):
 
     def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:
         """Those of the command line, but for what the user has switched off or brought."""
-        brought = {type(callback) for callback in as_list(config["callbacks"])}
-        kept = [callback for callback in callbacks if type(callback) not in brought]
-        if config["enable_progress_bar"] is False:
-            kept = [callback for callback in kept if type(callback) is not DEFAULT_CALLBACKS["progress"]]
+        kept = beside(as_list(config["callbacks"]), callbacks, progress=config["enable_progress_bar"] is not False)
         checkpoints: BestAndLast = self.config_init.checkpoint
         saves = config["enable_checkpointing"] is not False
         self.stopping = StopWhenAsked(checkpoints if saves else None)
