@@ -23,6 +23,8 @@ def check_file(path: str) -> str:
     """
     if Path(path).is_file():
         return path
+    if Path(path).is_dir():
+        raise UserError(f"{path} is a folder, and must be a file")
     folder = Path(path).parent
     if not folder.is_dir():
         raise UserError(f"{path}: no such file, nor is there a folder {folder} (looked from {Path.cwd()})")
