@@ -13,7 +13,7 @@ from s2s_lightning.errors import UserError
 
 T = TypeVar("T")
 
-FORMAT = "1"
+FORMAT = "2"
 """Part of every key: raise it when the same corpus must give other ids or another file."""
 
 
