@@ -1,6 +1,7 @@
 """What all corpora of rows share: validation held out of training, references grouped by their source."""
 
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -32,6 +33,7 @@ class RowCorpus(Corpus):
         self.hold_out = hold_out
         self.group_references = group_references
         self.seed = seed
+        self._states: dict[Split, list[tuple[int, int]]] = {}
 
     @abstractmethod
     def has_rows(self, split: Split) -> bool:
@@ -50,6 +52,7 @@ class RowCorpus(Corpus):
         """The options that, with the bytes, decide what is read: part of the cache's key."""
 
     def fingerprint(self, split: Split) -> str:
+        self._states[self._home(split)] = self._state(split)
         options = [split, self.hold_out, self.group_references, self.seed, *self.reading()]
         return digest(type(self).__name__, json.dumps(options), *map(file_digest, self.files(self._home(split))))
 
@@ -64,7 +67,19 @@ class RowCorpus(Corpus):
         rows = self.rows(self._home(split))
         if self.hold_out and split != "test":
             rows = (row for row in rows if self._is_held_out(row) == (split == "val"))
-        return group(rows) if self.group_references and split != "train" else rows
+        return self._unchanged(split, group(rows) if self.group_references and split != "train" else rows)
+
+    def _unchanged(self, split: Split, rows: Iterable[Pair]) -> Iterator[Pair]:
+        """The rows. Raises UserError behind the last where the files are others than those of the fingerprint."""
+        before = self._states.get(self._home(split)) or self._state(split)
+        yield from rows
+        if self._state(split) != before:
+            raise UserError(f"the files of the {split} split changed while they were read: begin again")
+
+    def _state(self, split: Split) -> list[tuple[int, int]]:
+        """Size and time of each file."""
+        found = map(os.stat, self.files(self._home(split)))
+        return [(said.st_size, said.st_mtime_ns) for said in found]
 
     def _home(self, split: Split) -> Split:
         """The split in whose rows this one is found."""
