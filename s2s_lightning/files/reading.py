@@ -1,14 +1,10 @@
 """Files as they are found: plain or compressed, read as a stream, errors that name the file and the line."""
 
-import gzip
 import io
-import lzma
 import os
 import stat
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
@@ -76,6 +72,9 @@ def open_file(path: str) -> Iterator[BinaryIO]:
     Raises:
         UserError: there is no such file, or it is not what its name says, or it cannot be read to its end.
     """
+    import lzma  # heavy, as gzip is: the command line answers before it loads anything
+    import zlib
+
     if not _exists(path):
         _refuse_missing(path)
     try:
@@ -116,6 +115,8 @@ def _refuse_missing(path: str) -> NoReturn:
     folder = Path(path).parent
     if not folder.is_dir():
         raise UserError(f"{path}: no such file, nor is there a folder {folder} (looked from {Path.cwd()})")
+    from difflib import get_close_matches
+
     with suppress(OSError):
         close = get_close_matches(Path(path).name, [entry.name for entry in folder.iterdir()], 1)
         if close:
@@ -125,8 +126,12 @@ def _refuse_missing(path: str) -> NoReturn:
 
 def _decompress(raw: io.BufferedReader, ending: str) -> BinaryIO:
     if ending == ".gz":
+        import gzip
+
         return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
     if ending == ".xz":
+        import lzma
+
         return cast(BinaryIO, lzma.LZMAFile(raw))
     if ending == ".zst":
         import pyarrow as pa

@@ -4,7 +4,6 @@ import errno
 import io
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +40,15 @@ def check_output(path: str | Path) -> None:
         raise cannot_be_written(path, error) from error
 
 
+def refuse_overwriting(output: str | Path, *inputs: str | Path | None) -> None:
+    """Raises UserError where an output is one of the inputs, by whatever name."""
+    for path in (path for path in inputs if path is not None):
+        with suppress(OSError):
+            said, other = os.stat(path), os.stat(output)
+            if stat.S_ISREG(said.st_mode) and os.path.samestat(said, other):
+                raise UserError(f"--output={shown(output)} would overwrite what is read: {shown(path)}")
+
+
 @contextmanager
 def whole_file(path: str | Path, mode: int | None = None) -> Iterator[BinaryIO]:
     """Yield a file for bytes, which stands at ``path`` once all is written and on the disk, and not before.
@@ -55,6 +63,8 @@ def whole_file(path: str | Path, mode: int | None = None) -> Iterator[BinaryIO]:
     Raises:
         UserError: it cannot be written.
     """
+    import tempfile  # heavy
+
     check_output(path)
     real = Path(os.path.realpath(path))
     existing = _stands(real)
