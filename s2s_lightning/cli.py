@@ -36,28 +36,29 @@ from s2s_lightning.checkpoint import (
     check_resumable,
     data_state,
     initialise_from,
-    other_network,
     read,
     refuse,
     stored_config,
 )
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, check_seed
 from s2s_lightning.explaining import explained, refuse_missing_package
 from s2s_lightning.finished import forget_end, mark_end
 from s2s_lightning.given import config_files, given
 from s2s_lightning.hushing import hush
+from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
-from s2s_lightning.parser import Parser, as_text
+from s2s_lightning.parser import Parser, as_text, constructed
 from s2s_lightning.ranks.children import watch_children
 from s2s_lightning.ranks.place import torchrun_size
 from s2s_lightning.resuming import named_run, tidy
 from s2s_lightning.runs import enter, new_run_folder
 from s2s_lightning.schedules import Schedule
-from s2s_lightning.tools import tools_of
 from s2s_lightning.tracking import Identity, Record, identity_of, loggers
+from s2s_lightning.trainer_settings import check_trainer
+from s2s_lightning.trainers import attach
 
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
@@ -83,8 +84,19 @@ KEPT_FOR_EVALUATION = ("callbacks", "default_root_dir")
 register_type(CheckpointFile, partial(as_text, kind=CheckpointFile), CheckpointFile.named)
 
 
+def within_memory(owner: type, *args: Any, **kwargs: Any) -> Any:
+    """Build a network that this machine can hold."""
+    with MemoryLimit():
+        return constructed(owner, *args, **kwargs)
+
+
 class ArgumentParser(Parser, LightningArgumentParser):
     """Lightning's parser with our errors."""
+
+    def instantiate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> Namespace:
+        """The objects of a configuration."""
+        makers = [(within_memory, Seq2SeqModule, True), (constructed, object, True)]
+        return super().instantiate(namespace, *args, **{"instantiators": makers, **kwargs})
 
 
 class CLI(LightningCLI):
@@ -185,6 +197,8 @@ class CLI(LightningCLI):
         for group in ("data", "trainer", "checkpoint"):
             if not isinstance(self.config[group], Namespace):
                 raise UserError(f"{group} must map options to values, but is {self.config[group]!r}")
+        check_seed(self.config.seed_everything)
+        check_trainer(self.config.trainer, self.command)
         if model := self.config.model:
             refuse_vocabulary_sizes(model.init_args)
         if self.run and self.run.checkpoint:
@@ -250,9 +264,7 @@ class CLI(LightningCLI):
         if self.config.init_from:
             differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
             rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
-        if self.command == "fit":
-            self.model.objective.attach(partial(other_network, data=self.datamodule))
-        self.model.decoding.attach(tools_of(self.datamodule))
+        attach(self.model, self.datamodule, trains=self.command == "fit")
         self.model._log_hyperparams = False  # a part of the configuration, which is logged as a whole
         self.trainer = self.instantiate_trainer()
 
@@ -282,7 +294,7 @@ class CLI(LightningCLI):
         config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             trainer = Trainer(**config)
-        except (MisconfigurationException, ValueError) as error:
+        except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
             raise UserError(f"trainer: {error}") from error
         if str(config["precision"]) in ("16", "16-mixed") and trainer.precision == "bf16-mixed":
             rank_zero_info("trainer.precision=16-mixed: a CPU does not train in float16, so it is bf16-mixed here")

@@ -33,21 +33,23 @@ def explained(folder: Path) -> Iterator[None]:
             raise
         raise UserError(f"{error.strerror}: {error.filename or folder}") from error
     except (MisconfigurationException, ValueError) as error:
-        if not raised_by_lightning(error):
+        if not raised_by(error, "lightning."):
             raise
         raise UserError(f"trainer: {error}") from error
     except RuntimeError as error:
+        if raised_by(error, "torch.optim."):
+            raise UserError(f"the optimizer: {error}") from error
         if "find_unused_parameters" not in str(error):
             raise
         raise UserError(UNUSED) from error
 
 
-def raised_by_lightning(error: BaseException) -> bool:
-    """Whether it is Lightning itself that refuses a setting, and not something that it calls."""
+def raised_by(error: BaseException, package: str) -> bool:
+    """True if the package itself raises the error, and nothing that it calls."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("lightning.")
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(package)
 
 
 def refuse_missing_package(error: BaseException | None) -> None:

@@ -28,6 +28,8 @@ def hush() -> None:
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     # The strategy refuses the callback where the network is sharded, and elsewhere there is nothing to warn of.
     warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback with a model that overrides")
+    # The summary lists the splits that there are.
+    warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`.*")
     for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
         logging.getLogger(f"lightning.{name}").addFilter(worth_saying)
     if place().rank:

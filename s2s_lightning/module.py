@@ -1,17 +1,19 @@
-"""Seq2SeqModule: the LightningModule that every family shares. No text, no drawing, no logging: callbacks do these."""
+"""Seq2SeqModule: the LightningModule that every family shares. Callbacks do what concerns text, pictures and logs."""
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from s2s_lightning import PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.batch import Batch
+from s2s_lightning.data.position import accumulated, accumulation
 from s2s_lightning.decoding import Decoding, Greedy, Hypothesis
 from s2s_lightning.errors import UserError
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy, Objective
@@ -37,6 +39,23 @@ class Seq2SeqModule(LightningModule):
         self.decoding: Decoding = Greedy()
         self.optimizer: OptimizerCallable = partial(AdamW, lr=1e-3)
         self.schedule: Schedule = Constant()
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return what a plain ``Trainer`` lacks: the callbacks that log training and evaluation."""
+        from s2s_lightning.trainers import missing_callbacks  # what brings the parts together stands above them
+
+        return missing_callbacks(self.trainer)
+
+    def on_train_start(self) -> None:
+        """Lightning's scheduler of accumulation acts at the start of an epoch, which a resumed run may be past."""
+        self.trainer.accumulate_grad_batches = accumulated(self.trainer, self.trainer.current_epoch)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Refuse an optimizer step that is not the one which the divisor of its batches was counted for."""
+        trainer = self.trainer
+        sampler = getattr(trainer.train_dataloader, "sampler", None)
+        if check := getattr(sampler, "check_window", None):
+            check(trainer.accumulate_grad_batches, trainer.world_size, trainer.limit_train_batches or 1.0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """The loss's gradient is that of the mean over all real target tokens of the effective batch."""
@@ -112,7 +131,13 @@ class Seq2SeqModule(LightningModule):
             raise UserError(f"the optimizer does not take these parameters or settings: {error}") from error
 
     def _total_steps(self) -> float:
-        return self.trainer.estimated_stepping_batches
+        """Count the optimizer steps of the run, also where Lightning's callback changes the accumulation."""
+        trainer, estimate = self.trainer, self.trainer.estimated_stepping_batches
+        size = accumulation(trainer)
+        if not callable(size) or trainer.max_epochs in (None, -1):
+            return estimate
+        batches, limit = trainer.num_training_batches, math.inf if trainer.max_steps == -1 else trainer.max_steps
+        return min(limit, sum(math.ceil(batches / size(epoch)) for epoch in range(trainer.max_epochs)))
 
 
 def decay_groups(model: nn.Module) -> list[dict[str, Any]]:

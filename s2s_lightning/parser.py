@@ -233,6 +233,22 @@ def _no_class(place: _Place, name: str) -> str:
     return f"{place.option()}={name} names no class{hint}"
 
 
+def _no_name(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return f"{place.option()}={_yaml(match[1])} names no class{_among(sorted(place.classes()))}, or a class path"
+
+
+def _no_group(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return f"{place.option()}={match[1]}: it maps options to values; give them one by one, as {place.option('OPTION')}"
+
+
+def _wrong_length(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return f"{place.option()}={match[2]}: expected a list of {match[1]} values"
+
+
+def _yaml(value: str) -> str:
+    return "null" if value == "None" else value
+
+
 def _wrong_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     given = next((line.split("Given value: ")[1] for line in rest if "Given value: " in line), match.string)
     name = re.search(r"'class_path': '([^']+)'", given) or re.search(r"Import path (\S+) does not", given)
@@ -272,7 +288,8 @@ def _no_mapping(place: _Place, match: re.Match[str], rest: list[str]) -> str:
 
 
 def _bad_argument(place: _Place, match: re.Match[str], rest: list[str]) -> str:
-    return f"{match[1]}: {match[2]}"
+    hint = "; a value that begins with a hyphen needs =, as in --option=-1" if "expected one" in match[2] else ""
+    return f"{match[1]}: {match[2]}{hint}"
 
 
 _MISTAKES: dict[str, _Mistake] = {
@@ -282,6 +299,10 @@ _MISTAKES: dict[str, _Mistake] = {
     r"arguments are required: (.+?)(?:\. Got value: .*)?$": _required,
     r"Expected a dot import path string: (\S+)": _unknown_class,
     r"Expected an instantiatable class": _abstract,
+    r"Expected an import path or a subclass spec, but got (.*?)(?:\. Got value: .*)?$": _no_name,
+    r"Not a valid subclass of \w+\. Got value: (.*)": _no_name,
+    r"Expected an? tuple with (\d+) elements?\. Got value: (.*?)(?:\. Got value: .*)?$": _wrong_length,
+    r"Unable to load config ['\"](.*?)['\"]": _no_group,
     r"module '[^']+' has no attribute|No module named": _missing_class,
     r"does not correspond to a subclass of (\w+)": _wrong_class,
     r"Expected '([^']+)' to be a subclass of <class '(\w+)'>": _wrong_part,

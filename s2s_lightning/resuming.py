@@ -39,6 +39,9 @@ def named_run(given: Mapping[str, Any]) -> Run | None:
     Raises:
         UserError: options that exclude each other; nothing to resume.
     """
+    for option in ("resume", "run"):
+        if given.get(option) == "":
+            raise UserError(f"--{option} is empty, and takes the folder of a run")
     resume = given.get("resume")
     named: str | None = resume or given.get("run")
     if named is None:

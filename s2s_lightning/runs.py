@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from s2s_lightning.errors import make_folder, no_folder
+
 VARIABLE = "S2S_LIGHTNING_RUN"
 """Environment variable by which the first process tells the folder to those that it starts, after its own number."""
 
@@ -41,8 +43,7 @@ def told_folder() -> Path | None:
 def enter(folder: Path) -> Path:
     """Make a folder that the user has named, unless it is there, and tell it to the processes started from here."""
     if not rank_zero_only.rank:  # type: ignore[attr-defined]
-        folder.mkdir(parents=True, exist_ok=True)
-        _tell(folder)
+        _tell(make_folder(folder))
     return folder
 
 
@@ -66,12 +67,15 @@ def _tell(folder: Path) -> None:
 
 def _made(folder: Path) -> Path:
     """Make it, or the first of its name with -2, -3, ... that is not there: two runs may start in one second."""
+    make_folder(folder.parent)
     for number in count(1):
         candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:
-            candidate.mkdir(parents=True)
+            candidate.mkdir()
         except FileExistsError:
             continue
+        except OSError as error:
+            raise no_folder(candidate, error) from error
         return candidate
     raise AssertionError
 

@@ -12,7 +12,7 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.errors import UserError, check_at_least, check_below_one
 
 
 class Schedule(ABC):
@@ -93,6 +93,7 @@ class _Decay(_OfTheRun, _Warmup):
 
     def __init__(self, warmup_steps: int, end: float) -> None:
         super().__init__(warmup_steps)
+        check_below_one(end=end)
         self.end = end
 
     def shape(self, progress: float) -> float:

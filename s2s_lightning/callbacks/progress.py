@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from s2s_lightning.callbacks.run import monitored
+from s2s_lightning.errors import check_at_least
 
 BAR = "{desc}  {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
 OPEN_ENDED = "{desc}  {n_fmt} steps  {elapsed}{postfix}"
@@ -34,6 +35,7 @@ class Progress(ProgressBar):
     ) -> None:
         super().__init__()
         self.metrics = metrics
+        check_at_least(0, line_seconds=line_seconds)
         self.line_seconds = line_seconds
         self._enabled = True
         self._interval = REDRAW if sys.stdout.isatty() else line_seconds

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from s2s_lightning.batch import Batch
+from s2s_lightning.data.position import accumulated
 from s2s_lightning.errors import UserError
 
 SHARDED = (FSDPStrategy, ModelParallelStrategy)
@@ -74,7 +75,7 @@ def training_windows(trainer: Trainer, loader: DataLoader[Batch]) -> Iterator[li
         if set_epoch := getattr(loader.sampler, "set_epoch", None):
             set_epoch(epoch)
         batches = islice(loader, None if math.isinf(limit) else int(limit))
-        while window := list(islice(batches, trainer.accumulate_grad_batches)):
+        while window := list(islice(batches, accumulated(trainer, epoch))):
             yield window
 
 

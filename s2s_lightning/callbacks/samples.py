@@ -12,6 +12,7 @@ from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Output, Split, outputs_of
 from s2s_lightning.callbacks.media import Cell, cell, log_table
 from s2s_lightning.callbacks.run import run_folder, texts
+from s2s_lightning.errors import check_at_least
 
 Sample = dict[str, Any]
 """An output as a line of JSON, with the ``step`` it was made at where there are several."""
@@ -31,6 +32,7 @@ class Samples(Gathering[Output]):
     stages = ("val",)
 
     def __init__(self, num_samples: int = 10) -> None:
+        check_at_least(0, num_samples=num_samples)
         super().__init__(limit=num_samples)
 
     def take(self, step: dict[str, Any], batch: Batch) -> list[Output]:

@@ -313,6 +313,8 @@ def device(name: str | None) -> "torch.device":
 
     if name is None:
         return torch.accelerator.current_accelerator() or torch.device("cpu")
+    if name.startswith("meta"):
+        raise UserError(f"--device={name} keeps no numbers: take cpu or an accelerator")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from s2s_lightning import PROGRAM
 from s2s_lightning.commands.arguments import Arguments
-from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.errors import UserError, check_at_least, check_seed
 
 if TYPE_CHECKING:
     from s2s_lightning.seeds.group import Group
@@ -56,7 +56,8 @@ def parsed(args: Sequence[str]) -> tuple[Namespace, list[str]]:
         raise UserError("--seeds needs a number for each run, such as --seeds 1 2 3")
     if twice := sorted({seed for seed in options.seeds if options.seeds.count(seed) > 1}):
         raise UserError(f"--seeds has {twice[0]} twice; a seed is one run")
-    check_at_least(0, **{"--seeds": min(options.seeds)})
+    for seed in options.seeds:
+        check_seed(seed, "--seeds")
     check_at_least(1, **{"--parallel": options.parallel})
     for word in others:
         if why := TAKEN.get(word.partition("=")[0]):

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 from s2s_lightning.data.position import Position
 from s2s_lightning.data.ragged import IntArray
+from s2s_lightning.errors import UserError
 
 WINDOW = 2**18
 """Pairs that are sorted by length together; memory for sorting is bounded by it."""
@@ -118,7 +119,21 @@ class Plan(NamedTuple):
         return Plan(self.order, bounds)
 
 
-class BucketSampler(Sampler[BatchIndex]):
+class RankSampler(DistributedSampler[BatchIndex]):
+    """A sampler that yields the batches of its own rank.
+
+    Lightning leaves a ``DistributedSampler`` alone; by default it deals the batches of any other out once more.
+    """
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.rank = rank
+        self.world_size = world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing depends on the epoch here."""
+
+
+class BucketSampler(RankSampler):
     """Training batches: shuffled pairs, sorted by length, cut to the budget, dealt to the ranks in random order.
 
     Pairs of equal lengths stand in random order, and the first cut is at a random place, which moves all others: so
@@ -135,7 +150,7 @@ class BucketSampler(Sampler[BatchIndex]):
         seed: of all draws, with the epoch.
         rank: of this process.
         world_size: processes that share an epoch.
-        accumulate: batches of each rank in one optimizer step.
+        accumulate: batches of each rank in one optimizer step, or a function of the epoch that returns them.
         start: where the epoch that it names begins, of which a resumed run has seen the first batches.
         limit: where an epoch is cut short, in batches of each rank (int) or as a fraction (float), as Lightning's
             ``limit_train_batches``; it ends a window of accumulation.
@@ -150,17 +165,16 @@ class BucketSampler(Sampler[BatchIndex]):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        accumulate: int = 1,
+        accumulate: int | Callable[[int], int] = 1,
         limit: int | float = 1.0,
         start: Position = Position(),  # noqa: B008
     ) -> None:
+        super().__init__(rank, world_size)
         self.lengths = lengths
         self.rows = rows
         self.budget = budget
         self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.accumulate = accumulate
+        self._accumulate = accumulate
         self.limit = limit
         self.epoch = 0
         first = len(self._draw(0))
@@ -176,6 +190,25 @@ class BucketSampler(Sampler[BatchIndex]):
     def set_epoch(self, epoch: int) -> None:
         """What is drawn next; Lightning calls it at the start of each epoch."""
         self.epoch = epoch
+
+    @property
+    def accumulate(self) -> int:
+        """Batches of each rank in one optimizer step of this epoch."""
+        return self._accumulate(self.epoch) if callable(self._accumulate) else self._accumulate
+
+    def check_window(self, accumulate: int, world_size: int, limit: int | float) -> None:
+        """Raise UserError where the trainer does not make the optimizer steps that the divisors were counted for."""
+        pairs: list[tuple[str, float, float]]
+        pairs = [("accumulate_grad_batches", self.accumulate, accumulate), ("ranks", self.world_size, world_size)]
+        if max(accumulate, self.accumulate) > 1:
+            pairs.append(("limit_train_batches", self.limit, limit))
+        for name, counted, asked in pairs:
+            if asked != counted:
+                raise UserError(
+                    f"the batches were counted for {name}={counted}, but the trainer has {asked}, which would scale "
+                    "the gradients wrongly: give Trainer.fit the data as datamodule=, and change the accumulation "
+                    "within a run by Lightning's GradientAccumulationScheduler alone"
+                )
 
     def __len__(self) -> int:
         return self._steps
@@ -322,7 +355,7 @@ class EpochwiseSampler(BucketSampler):
         return plan
 
 
-class EvaluationSampler(Sampler[BatchIndex]):
+class EvaluationSampler(RankSampler):
     """Every pair once over all ranks, longest first: memory runs out at once or never.
 
     Ranks have equally many batches; with fewer pairs than ranks some are repeated, and whoever gathers the results
@@ -336,6 +369,7 @@ class EvaluationSampler(Sampler[BatchIndex]):
     """
 
     def __init__(self, lengths: Lengths, budget: Budget, *, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(rank, world_size)
         self.lengths = lengths
         order = np.lexsort((lengths.tgt, lengths.src))[::-1]
         plan = Plan(order, budget.fill(lengths.longest(order)))

@@ -1,6 +1,7 @@
 """Seq2SeqData: from a corpus to batches, and from ids back to text."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.cuda import is_available
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, SequentialSampler, Subset
 
 from s2s_lightning import UNK
 from s2s_lightning.batch import Batch
@@ -26,14 +27,14 @@ from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
 from s2s_lightning.data.copying import Copier, IdRows
 from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
 from s2s_lightning.data.dataset import Copies, EpochwiseDataset, PairDataset
-from s2s_lightning.data.position import Position, position_of
+from s2s_lightning.data.position import Position, accumulated, accumulation, position_of
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store, write_evaluation, write_training
 from s2s_lightning.data.tokenizers import CheckpointFile, Tokenizer
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers, opened
 from s2s_lightning.data.vocabularies import Tokenizers
-from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.errors import UserError, check_at_least, check_at_most
 from s2s_lightning.signals import turn_deaf
 
 STAGES: dict[str, tuple[Split, ...]] = {
@@ -43,6 +44,13 @@ STAGES: dict[str, tuple[Split, ...]] = {
     "predict": ("test",),
 }
 """The splits of each stage of Lightning's; it cannot do without the first."""
+
+
+class InOrder(SequentialSampler, DistributedSampler[Any]):
+    """The items as they come, which Lightning neither shuffles nor deals out to the ranks once more."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing depends on the epoch here."""
 
 
 class Seq2SeqData(LightningDataModule):
@@ -61,7 +69,7 @@ class Seq2SeqData(LightningDataModule):
             all. Evaluation never drops a sentence.
         reverse_source: read each source from its end, EOS still last (Sutskever et al., 2014, arXiv:1409.3215);
             null: as the checkpoint of ``tokenizers_from`` did, else false. Pictures of attention show sources as read.
-        seed: of the order of the training pairs; null: that of ``seed_everything`` on the command line, else 1.
+        seed: of the order of the training pairs; null: that of ``seed_everything``, else 1.
         num_workers: processes that gather batches ahead; 0 gathers them in the training process.
         copy: prepare words that the target vocabulary has not to be copied from the source, by a model that does so: a
             target word that stands in its source is its place there instead of UNK. It needs tokenizers of symbols:
@@ -95,7 +103,8 @@ class Seq2SeqData(LightningDataModule):
         check_at_least(
             1, max_tokens=max_tokens, batch_size=batch_size, eval_max_tokens=eval_max_tokens, max_length=max_length
         )
-        check_at_least(0, num_workers=num_workers)
+        check_at_most(2**31 - 1, max_tokens=max_tokens, batch_size=batch_size, eval_max_tokens=eval_max_tokens)
+        check_at_least(0, num_workers=num_workers, seed=seed)
         if tokenizers_from and (tokenizer or tgt_tokenizer):
             raise UserError(
                 f"tokenizers_from={tokenizers_from} and a tokenizer exclude each other; "
@@ -106,7 +115,7 @@ class Seq2SeqData(LightningDataModule):
         self.eval_budget = Budget(eval_max_tokens or max_tokens, batch_size)
         self.max_length = max_length
         self.reverse_source = reverse_source
-        self.seed = 1 if seed is None else seed
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 1)) if seed is None else seed  # Lightning's variable
         self.num_workers = num_workers
         self.copy = copy
         self.tokenizers_from = tokenizers_from
@@ -125,16 +134,26 @@ class Seq2SeqData(LightningDataModule):
         self._prepare(SPLITS)
 
     def prepare_data(self) -> None:
-        assert self.trainer is not None
-        assert self.trainer.state.fn is not None
-        self._prepare(STAGES[self.trainer.state.fn.value])
+        """Prepare the splits of the stage that the trainer runs, or all of them without a trainer."""
+        running = None if self.trainer is None else self.trainer.state.fn
+        self._prepare(SPLITS if running is None else STAGES[running.value])
 
     def _prepare(self, splits: Sequence[Split]) -> None:
         for split in filter(self.corpus.has, splits):
             self.store(split)
 
-    def setup(self, stage: str) -> None:
-        self.store(STAGES[stage][0])
+    def setup(self, stage: str | None = None) -> None:
+        """Open the split that a stage needs first; without a stage, all splits that the corpus has.
+
+        Raises:
+            UserError: an unknown stage, or a corpus without the split.
+        """
+        if stage is None:
+            self.prepare()
+        elif stage in STAGES:
+            self.store(STAGES[stage][0])
+        else:
+            raise UserError(f"setup({stage!r}): the stage must be one of {', '.join(STAGES)}, or None for all splits")
 
     @property
     def tokenizers(self) -> Tokenizers:
@@ -264,7 +283,7 @@ class Seq2SeqData(LightningDataModule):
             "seed": self.seed,
             "rank": rank,
             "world_size": world_size,
-            "accumulate": 1 if trainer is None else trainer.accumulate_grad_batches,
+            "accumulate": 1 if trainer is None else accumulation(trainer),
             "limit": 1.0 if trainer is None else trainer.limit_train_batches or 1.0,
             "start": self._start,
         }
@@ -313,8 +332,14 @@ class Seq2SeqData(LightningDataModule):
             "pin_memory": is_available(),
         }
         if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            if callable(accumulation(self.trainer)):
+                raise UserError(
+                    "trainer.overfit_batches reads the same batches in each epoch, and GradientAccumulationScheduler "
+                    "changes what they are divided by: use one of them"
+                )
             # Lightning replaces any sampler but a sequential one here: give it the batches as a list
-            return DataLoader(Subset(dataset, list(sampler)), **options)  # type: ignore[arg-type]
+            batches: Any = Subset(dataset, list(sampler))  # type: ignore[arg-type]
+            return DataLoader(batches, sampler=InOrder(batches), **options)
         return DataLoader(dataset, sampler=sampler, **options)
 
     # Text
@@ -470,6 +495,17 @@ class Seq2SeqData(LightningDataModule):
                 "seen once each; steps are of other sizes from here on"
             )
             position = sampler.moved(position)
+        self._check_windows(position)
         self._start = position
         if self._sampler is not None:  # made before the checkpoint was read
             self._sampler.begin_at(position)
+
+    def _check_windows(self, position: Position) -> None:
+        """Raise UserError where no window of accumulation begins at this place, since their size was another."""
+        assert self.trainer is not None
+        size = accumulated(self.trainer, position.epoch)
+        if position.batches % size and position.batches < len(self._train_sampler()):
+            raise UserError(
+                f"the checkpoint is {position.batches} batches into epoch {position.epoch}, where no optimizer step of "
+                f"{size} batches begins: keep the accumulation of this epoch as it was"
+            )

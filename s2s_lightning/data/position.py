@@ -1,8 +1,10 @@
 """Where a training stands in its data."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 
 class Position(NamedTuple):
@@ -46,3 +48,16 @@ def in_window(trainer: Trainer) -> int:
     """Micro-batches whose gradients wait for those of others."""
     trained = trained_in_epoch(trainer)
     return 0 if trained >= trainer.num_training_batches else trained % trainer.accumulate_grad_batches
+
+
+def accumulation(trainer: Trainer) -> int | Callable[[int], int]:
+    """Return the micro-batches of an optimizer step, as a function of the epoch where a callback changes them."""
+    schedules = (each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler))  # type: ignore[attr-defined]
+    schedule = next(schedules, None)
+    return trainer.accumulate_grad_batches if schedule is None else schedule.get_accumulate_grad_batches
+
+
+def accumulated(trainer: Trainer, epoch: int) -> int:
+    """Return the micro-batches of an optimizer step of this epoch."""
+    found = accumulation(trainer)
+    return found(epoch) if callable(found) else found

@@ -28,8 +28,9 @@ def check_file(path: str) -> str:
     if not _exists(path):
         _refuse_missing(path)
     if not stat.S_ISREG(os.stat(path).st_mode):
-        kind = "a folder" if Path(path).is_dir() else "a pipe or a device, which can be read once"
-        raise UserError(f"{path} is {kind}: give a regular file, since it is read several times")
+        if Path(path).is_dir():
+            raise UserError(f"{path} is a folder, and must be a file")
+        raise UserError(f"{path} is a pipe or a device, which can be read once: give a file, which is read again")
     try:
         with open(path, "rb") as file:
             compression(path, file.read(6))
@@ -83,7 +84,7 @@ def open_file(path: str) -> Iterator[BinaryIO]:
     except BrokenPipeError:  # of an output that is written meanwhile
         raise
     except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder: give a file") from error
+        raise UserError(f"{path} is a folder, and must be a file") from error
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         if isinstance(error, OSError) and error.filename not in (None, path):
             raise  # of another file

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, make_folder
 from s2s_lightning.finished import is_finished
 from s2s_lightning.given import config_files, mapping
 from s2s_lightning.sweeping.sweep import differences
@@ -49,7 +49,7 @@ class Group:
         """
         files = {str(path): mapping(str(path)) for path in config_files(arguments)}
         said = json.loads(json.dumps({"arguments": " ".join(arguments), "files": files}, default=str))
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         file = folder / "seeds.json"
         if not any(folder.glob("seed_*/run.json")):
             file.write_text(json.dumps(said, indent=2) + "\n")

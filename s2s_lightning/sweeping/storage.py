@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, make_folder
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -32,7 +32,7 @@ def open_storage(url: str, folder: Path) -> "BaseStorage":
         UserError: it cannot be opened.
     """
     hush()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
         with FileLock(folder / ".opening"):  # two that make the tables of one database at once would both fail
             return _open(url)

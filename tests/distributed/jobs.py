@@ -161,7 +161,9 @@ def fit(case: Case, folder: str, **options: Any) -> Steps:
     without_dropout(module.model)
     module.objective = case.objective()
     module.optimizer = partial(torch.optim.SGD, lr=0.1)
-    settings = {"max_epochs": 1, "gradient_clip_val": 0.1, "precision": case.precision}
+    # Lightning's default, which deals out once more whatever it does not know to be dealt out
+    lightning = {"use_distributed_sampler": True}
+    settings = {"max_epochs": 1, "gradient_clip_val": 0.1, "precision": case.precision, **lightning}
     trainer = quiet_trainer(Path(folder), callbacks=[watch, *case.callbacks()], **settings, **options)
     trainer.fit(module, datamodule=data(case.pairs or 3 * SIZE * world() - 1))
     return Steps(watch.errors, watch.tokens, torch.nn.utils.parameters_to_vector(module.parameters()).detach())

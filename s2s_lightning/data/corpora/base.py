@@ -1,7 +1,7 @@
 """The interface of a corpus: where pairs of text come from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
@@ -42,6 +42,10 @@ class Corpus(ABC):
         for pair in self.read(split):
             state.update(repr(tuple(pair)).encode("utf-8", "surrogatepass"))
         return state.hexdigest()
+
+    def remarks(self, split: Split) -> Mapping[str, int]:
+        """Count by reason what the latest whole reading of a split skipped or merged; the summary shows it."""
+        return {}
 
     def tokenizers(self) -> tuple[Tokenizer, Tokenizer | None]:
         """Source and target tokenizer, when the user names none; None for one that serves both sides."""

@@ -28,6 +28,7 @@ class DatasetCorpus(RowCorpus):
 
     def __init__(
         self,
+        name: str,
         names: dict[Split, str | None],
         columns: tuple[str, str],
         *,
@@ -36,6 +37,7 @@ class DatasetCorpus(RowCorpus):
         seed: int,
     ) -> None:
         super().__init__(hold_out, group_references, seed)
+        self.name = name
         self._names = names
         self._columns = columns
 
@@ -49,7 +51,7 @@ class DatasetCorpus(RowCorpus):
         splits = self.load()
         for name in self._names.values():
             if name is not None and name not in splits:
-                raise UserError(f"no split {name!r} in the data set; it has {', '.join(splits)}")
+                raise UserError(f"no split {name!r} in the data set {self.name}; it has {', '.join(splits)}")
         chosen = {ours: [name] if name else USUAL_NAMES[ours] for ours, name in self._names.items()}
         found = {ours: next((name for name in names if name in splits), None) for ours, names in chosen.items()}
         return {ours: splits[name] for ours, name in found.items() if name is not None}
@@ -62,9 +64,9 @@ class DatasetCorpus(RowCorpus):
         tops = [column if column in dataset.column_names else column.split(".")[0] for column in self._columns]
         for top in tops:
             if top not in dataset.column_names:
-                raise UserError(f"no column {top!r} in the data set; it has {', '.join(dataset.column_names)}")
+                raise UserError(f"no column {top!r} in {self.name}, {split}; it has {', '.join(dataset.column_names)}")
         for number, record in enumerate(dataset.select_columns(list(dict.fromkeys(tops))), 1):
-            where = f"{split}, row {number}"
+            where = f"{self.name}, {split}, row {number}"
             src, tgt = (pick(record, column, where) for column in self._columns)
             yield as_pair(src, tgt, where)
 
@@ -114,6 +116,7 @@ class Hub(DatasetCorpus):
         seed: int = 0,
     ) -> None:
         super().__init__(
+            name,
             {"train": train, "val": val, "test": test},
             (src, tgt),
             hold_out=hold_out,
@@ -124,11 +127,16 @@ class Hub(DatasetCorpus):
 
     def load(self) -> "dict[str, Dataset]":
         from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
 
         name, config, revision = self._source
         try:
             return dict(load_dataset(name, config, revision=revision))
-        except (OSError, ValueError) as error:  # not found, no network; no such configuration
+        except (
+            OSError,
+            ValueError,
+            DatasetsError,
+        ) as error:  # not found, no network; no such configuration; broken files
             raise UserError(f"data set {name} cannot be loaded: {' '.join(str(error).split())}") from error
 
 
@@ -161,6 +169,7 @@ class Saved(DatasetCorpus):
         seed: int = 0,
     ) -> None:
         super().__init__(
+            path,
             {"train": train, "val": val, "test": test},
             (src, tgt),
             hold_out=hold_out,
@@ -176,6 +185,7 @@ class Saved(DatasetCorpus):
             raise UserError(f"{self._path}: no such folder; give one that save_to_disk has written")
         try:
             saved = load_from_disk(self._path)
-        except FileNotFoundError as error:
-            raise UserError(f"{self._path}: not a folder that save_to_disk has written") from error
+        except (OSError, ValueError) as error:  # no such files; cut ones
+            rule = " ".join(str(error).split())
+            raise UserError(f"{self._path}: not a whole folder that save_to_disk has written ({rule})") from error
         return dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}

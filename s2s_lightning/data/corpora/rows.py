@@ -3,7 +3,8 @@
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 from s2s_lightning.data.cache import chunks, digest, file_digest
 from s2s_lightning.data.corpora.base import Corpus, Pair, Split, rank
 from s2s_lightning.errors import UserError
+
+REPEATED = "equal references of one source merged"
+"""The remark on rows that ``group_references`` leaves out."""
 
 
 class RowCorpus(Corpus):
@@ -34,6 +38,7 @@ class RowCorpus(Corpus):
         self.group_references = group_references
         self.seed = seed
         self._states: dict[Split, list[tuple[int, int]]] = {}
+        self._remarks: dict[Split, Counter[str]] = {}
 
     @abstractmethod
     def has_rows(self, split: Split) -> bool:
@@ -67,7 +72,9 @@ class RowCorpus(Corpus):
         rows = self.rows(self._home(split))
         if self.hold_out and split != "test":
             rows = (row for row in rows if self._is_held_out(row) == (split == "val"))
-        return self._unchanged(split, group(rows) if self.group_references and split != "train" else rows)
+        return self._unchanged(
+            split, self._grouped(split, rows) if self.group_references and split != "train" else rows
+        )
 
     def _unchanged(self, split: Split, rows: Iterable[Pair]) -> Iterator[Pair]:
         """The rows. Raises UserError behind the last where the files are others than those of the fingerprint."""
@@ -80,6 +87,24 @@ class RowCorpus(Corpus):
         """Size and time of each file."""
         found = map(os.stat, self.files(self._home(split)))
         return [(said.st_size, said.st_mtime_ns) for said in found]
+
+    def remark(self, split: Split, remarks: Counter[str]) -> None:
+        """Keep what a whole pass over ``rows`` counted."""
+        self._remarks[split] = remarks
+
+    def remarks(self, split: Split) -> Mapping[str, int]:
+        return self._remarks.get(split, {})
+
+    def _grouped(self, split: Split, rows: Iterable[Pair]) -> Iterator[Pair]:
+        """Yield one item for each source, with all its different references, in the order of their first rows."""
+        items: dict[str, dict[str, None]] = {}
+        answers = 0
+        for row in rows:
+            items.setdefault(row.src, {}).update(dict.fromkeys(row.refs))
+            answers += len(row.refs)
+        if repeated := answers - sum(map(len, items.values())):
+            self._remarks[split] = Counter({**self.remarks(split), REPEATED: repeated})
+        return (Pair(src, tuple(refs)) for src, refs in items.items())
 
     def _home(self, split: Split) -> Split:
         """The split in whose rows this one is found."""
@@ -103,11 +128,3 @@ class RowCorpus(Corpus):
 def identity(row: Pair) -> str:
     """What decides whether a row is held out: its source, or its text where there is none."""
     return row.src or row.refs[0]
-
-
-def group(rows: Iterable[Pair]) -> Iterator[Pair]:
-    """One item for each source, with all its different references, in the order of their first rows."""
-    items: dict[str, dict[str, None]] = {}
-    for row in rows:
-        items.setdefault(row.src, {}).update(dict.fromkeys(row.refs))
-    return (Pair(src, tuple(refs)) for src, refs in items.items())

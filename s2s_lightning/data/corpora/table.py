@@ -1,12 +1,15 @@
 """Pairs as rows of a table: TSV, CSV, JSON lines, Parquet."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 from s2s_lightning.data.corpora.base import Pair, Split
 from s2s_lightning.data.corpora.rows import RowCorpus
 from s2s_lightning.data.corpora.table_formats import Column, read_table, table_format
+from s2s_lightning.data.tokenizers.text import check_text
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import check_file
 
@@ -46,6 +49,7 @@ class Table(RowCorpus):
         super().__init__(hold_out, group_references, seed, src is not None)
         self._files = {"train": train, "val": val, "test": test}
         self._columns: list[Column] = [tgt] if src is None else [src, tgt]
+        _check_columns(src=src, tgt=tgt)
         self._header = any(isinstance(column, str) for column in self._columns) if header is None else header
 
     def has_rows(self, split: Split) -> bool:
@@ -53,8 +57,10 @@ class Table(RowCorpus):
 
     def rows(self, split: Split) -> Iterator[Pair]:
         (path,) = self.files(split)
-        for number, (*src, tgt) in enumerate(read_table(path, self._columns, self._header), 1):
-            yield as_pair(src[0] if src else "", tgt, f"{path}, row {number}")
+        remarks: Counter[str] = Counter()
+        for where, (*src, tgt) in read_table(path, self._columns, self._header, remarks):
+            yield as_pair(src[0] if src else "", tgt, where)
+        self.remark(split, remarks)
 
     def files(self, split: Split) -> list[str]:
         path = self._files[split]
@@ -67,13 +73,28 @@ class Table(RowCorpus):
         return [*self._columns, self._header, *formats, *compressed]
 
 
+def _check_columns(**columns: Any) -> None:
+    """Raises UserError for a column that is neither a name nor a number from 0; the source may be None."""
+    for side, column in columns.items():
+        if isinstance(column, bool):
+            raise UserError(f"{side}={column}: YAML reads a bare yes, no, on or off as a boolean: quote the name")
+        if isinstance(column, int) and column < 0:
+            raise UserError(f"{side}={column}: columns are counted from 0; give 0 or more, or a name")
+        if not isinstance(column, int | str) and (column is not None or side == "tgt"):
+            raise UserError(f"{side}={column}: give the name of a column, or its number from 0")
+
+
 def as_pair(src: Any, tgt: Any, where: str) -> Pair:
-    """The fields of a row as texts.
+    """Return the fields of a row as texts.
 
     Raises:
-        UserError: a field holds something else, naming ``where``.
+        UserError: a field holds something else, or text that no file can hold, naming ``where``.
     """
     refs = [tgt] if isinstance(tgt, str) else tgt
     if not (isinstance(src, str) and isinstance(refs, list) and refs and all(isinstance(ref, str) for ref in refs)):
-        raise UserError(f"{where}: {src!r} and {tgt!r}: a source must be text, a target text or a list of texts")
+        raise UserError(
+            f"{where}: {brief(src)} and {brief(tgt)}: a source must be text, a target text or a list of texts"
+        )
+    for text in (src, *refs):
+        check_text(text, where)
     return Pair(src, tuple(refs))

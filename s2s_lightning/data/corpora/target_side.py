@@ -1,6 +1,6 @@
 """One side of a corpus of pairs, for a language model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from s2s_lightning.data.cache import digest
 from s2s_lightning.data.corpora.base import Corpus, Pair, Split
@@ -27,6 +27,9 @@ class TargetSide(Corpus):
 
     def read(self, split: Split) -> Iterator[Pair]:
         return (Pair("", (ref,)) for pair in self.corpus.read(split) for ref in pair.refs)
+
+    def remarks(self, split: Split) -> Mapping[str, int]:
+        return self.corpus.remarks(split)
 
     def fingerprint(self, split: Split) -> str:
         return digest("TargetSide", self.corpus.fingerprint(split))
