@@ -36,7 +36,6 @@ from s2s_lightning.checkpoint import (
     check_resumable,
     data_state,
     initialise_from,
-    other_network,
     read,
     refuse,
     stored_config,
@@ -58,9 +57,9 @@ from s2s_lightning.resuming import WAIT, named_run, tidy
 from s2s_lightning.run_lock import hold, release
 from s2s_lightning.runs import enter, new_run_folder
 from s2s_lightning.schedules import Schedule
-from s2s_lightning.tools import tools_of
 from s2s_lightning.tracking import Identity, Record, identity_of, loggers
 from s2s_lightning.trainer_settings import check_trainer
+from s2s_lightning.trainers import attach
 
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
@@ -275,9 +274,7 @@ class CLI(LightningCLI):
         if self.config.init_from:
             differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
             rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
-        if self.command == "fit":
-            self.model.objective.attach(partial(other_network, data=self.datamodule))
-        self.model.decoding.attach(tools_of(self.datamodule))
+        attach(self.model, self.datamodule, trains=self.command == "fit")
         self.model._log_hyperparams = False  # a part of the configuration, which is logged as a whole
         self.trainer = self.instantiate_trainer()
 

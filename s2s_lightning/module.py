@@ -1,4 +1,4 @@
-"""Seq2SeqModule: the LightningModule that every family shares. No text, no drawing, no logging: callbacks do these."""
+"""Seq2SeqModule: the LightningModule that every family shares. Callbacks do what concerns text, pictures and logs."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -39,6 +39,12 @@ class Seq2SeqModule(LightningModule):
         self.decoding: Decoding = Greedy()
         self.optimizer: OptimizerCallable = partial(AdamW, lr=1e-3)
         self.schedule: Schedule = Constant()
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return what a plain ``Trainer`` lacks: the callbacks that log training and evaluation."""
+        from s2s_lightning.trainers import missing_callbacks  # what brings the parts together stands above them
+
+        return missing_callbacks(self.trainer)
 
     def on_train_start(self) -> None:
         """Lightning's scheduler of accumulation acts at the start of an epoch, which a resumed run may be past."""

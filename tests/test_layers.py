@@ -23,7 +23,11 @@ ALLOWED: dict[str, set[str]] = {
     "packing": {"architecture"},
     "sharding": {"architecture"},
     "objectives": {"objectives", "architecture", "batch", "loss", "nn", "decoding"},
-    "module": {"architecture", "batch", "data", "decoding", "loss", "nn", "objectives", "schedules", "sharding"},
+    # trainers: the one arrow up, when a Trainer asks the module for its callbacks
+    "module": {
+        *("architecture", "batch", "data", "decoding", "loss", "nn", "objectives", "schedules", "sharding"),
+        "trainers",
+    },
     "families": {"families", "architecture", "loss", "nn", "module"},
     "data": {"data", "batch", "files", "signals"},
 }

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Split
-from s2s_lightning.callbacks.run import at_step, run_folder, texts
+from s2s_lightning.callbacks.run import at_step, has_texts, run_folder, texts
 from s2s_lightning.metrics import Metric, Score, Tokenize, corpus_scores, default_metrics
 
 
@@ -31,7 +31,8 @@ class Evaluation(Gathering[Scored]):
 
     ``loss`` (nll per token, in nats) and ``ppl``; in percent ``token_accuracy`` (teacher-forced), ``exact_match``,
     ``token_error_rate`` and ``sequence_error_rate``; sacreBLEU's ``bleu`` and ``chrf``. Values and signatures of the
-    latest evaluation are in ``val_scores.json`` or ``test_scores.json``.
+    latest evaluation are in ``val_scores.json`` or ``test_scores.json``. Batches that come without a data module have
+    no texts, so that only the teacher-forced metrics are logged.
 
     Args:
         metrics: what to compute besides.
@@ -55,18 +56,33 @@ class Evaluation(Gathering[Scored]):
         return [Scored(index, best[0].tokens, nll, correct, tokens) for index, nll, correct, tokens, best in rows]
 
     def report(self, trainer: Trainer, pl_module: LightningModule, split: Split, rows: list[Scored]) -> None:
-        data, indices = texts(trainer), [row.index for row in rows]
-        hypotheses = data.decode([row.hypothesis for row in rows], data.sources(split, indices))
-        references = data.references(split, indices)
-        scores = {**teacher_forced_scores(rows), **corpus_scores(hypotheses, references, self.metrics)}
+        scores = {**teacher_forced_scores(rows), **self._text_scores(trainer, split, rows)}
         # float64 on the CPU: float32 would lose digits, and a device would have to be waited for.
         values = {f"{split}/{name}": torch.tensor(s.value, dtype=torch.float64) for name, s in scores.items()}
         step = at_step(trainer) if trainer.global_step else {}  # in fit, or in a test right after it
         pl_module.log_dict({**values, **step}, batch_size=1)
         self.signatures = {name: score.signature for name, score in scores.items() if score.signature}
         if trainer.is_global_zero:
-            content = {"step": trainer.global_step, "scores": {name: s._asdict() for name, s in scores.items()}}
-            (run_folder(trainer) / f"{split}_scores.json").write_text(json.dumps(content, indent=2) + "\n")
+            self.keep(trainer, split, scores)
+
+    def _text_scores(self, trainer: Trainer, split: Split, rows: list[Scored]) -> dict[str, Score]:
+        if not has_texts(trainer):
+            return {}
+        data, indices = texts(trainer), [row.index for row in rows]
+        hypotheses = data.decode([row.hypothesis for row in rows], data.sources(split, indices))
+        return corpus_scores(hypotheses, data.references(split, indices), self.metrics)
+
+    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score]) -> None:
+        """Write the scores into the run's folder."""
+        content = {"step": trainer.global_step, "scores": {name: s._asdict() for name, s in scores.items()}}
+        (run_folder(trainer) / f"{split}_scores.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+class EvaluationLog(Evaluation):
+    """``Evaluation`` without its file: a plain ``Trainer`` has no folder of its own for one."""
+
+    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score]) -> None:
+        """Write nothing."""
 
 
 def teacher_forced_scores(rows: list[Scored]) -> dict[str, Score]:

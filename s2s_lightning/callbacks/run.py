@@ -40,6 +40,11 @@ def texts(trainer: Trainer) -> TextLayer:
     return layer
 
 
+def has_texts(trainer: Trainer) -> bool:
+    """True if the trainer has a data module that knows the texts of its batches."""
+    return hasattr(getattr(trainer, "datamodule", None), "references")
+
+
 def run_folder(trainer: Trainer) -> Path:
     """Where files of the run go; it exists."""
     folder = Path(trainer.default_root_dir)

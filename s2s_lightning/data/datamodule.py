@@ -1,6 +1,7 @@
 """Seq2SeqData: from a corpus to batches, and from ids back to text."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -68,7 +69,7 @@ class Seq2SeqData(LightningDataModule):
             all. Evaluation never drops a sentence.
         reverse_source: read each source from its end, EOS still last (Sutskever et al., 2014, arXiv:1409.3215);
             null: as the checkpoint of ``tokenizers_from`` did, else false. Pictures of attention show sources as read.
-        seed: of the order of the training pairs; null: that of ``seed_everything`` on the command line, else 1.
+        seed: of the order of the training pairs; null: that of ``seed_everything``, else 1.
         num_workers: processes that gather batches ahead; 0 gathers them in the training process.
         copy: prepare words that the target vocabulary has not to be copied from the source, by a model that does so: a
             target word that stands in its source is its place there instead of UNK. It needs tokenizers of symbols:
@@ -114,7 +115,7 @@ class Seq2SeqData(LightningDataModule):
         self.eval_budget = Budget(eval_max_tokens or max_tokens, batch_size)
         self.max_length = max_length
         self.reverse_source = reverse_source
-        self.seed = 1 if seed is None else seed
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 1)) if seed is None else seed  # Lightning's variable
         self.num_workers = num_workers
         self.copy = copy
         self.tokenizers_from = tokenizers_from
@@ -133,16 +134,26 @@ class Seq2SeqData(LightningDataModule):
         self._prepare(SPLITS)
 
     def prepare_data(self) -> None:
-        assert self.trainer is not None
-        assert self.trainer.state.fn is not None
-        self._prepare(STAGES[self.trainer.state.fn.value])
+        """Prepare the splits of the stage that the trainer runs, or all of them without a trainer."""
+        running = None if self.trainer is None else self.trainer.state.fn
+        self._prepare(SPLITS if running is None else STAGES[running.value])
 
     def _prepare(self, splits: Sequence[Split]) -> None:
         for split in filter(self.corpus.has, splits):
             self.store(split)
 
-    def setup(self, stage: str) -> None:
-        self.store(STAGES[stage][0])
+    def setup(self, stage: str | None = None) -> None:
+        """Open the split that a stage needs first; without a stage, all splits that the corpus has.
+
+        Raises:
+            UserError: an unknown stage, or a corpus without the split.
+        """
+        if stage is None:
+            self.prepare()
+        elif stage in STAGES:
+            self.store(STAGES[stage][0])
+        else:
+            raise UserError(f"setup({stage!r}): the stage must be one of {', '.join(STAGES)}, or None for all splits")
 
     @property
     def tokenizers(self) -> Tokenizers:
