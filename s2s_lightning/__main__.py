@@ -61,6 +61,8 @@ def run(args: Sequence[str]) -> None:
         UserError: they make no sense.
     """
     command, *rest = args or ["--help"]
+    rest = [word.replace("=~/", f"={os.path.expanduser('~')}/", 1) if word.startswith("--config=~/") else word
+            for word in rest]  # fmt: skip
     if command in ("-h", "--help"):
         print(usage())
     elif command == "--version":
