@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from s2s_lightning import PROGRAM, __version__, signals
 from s2s_lightning.errors import UserError
+from s2s_lightning.files.names import full_stdout, replace_closed
 from s2s_lightning.ranks import failures
 from s2s_lightning.ranks.place import place
 from s2s_lightning.suggest import closest, did_you_mean
@@ -60,6 +61,8 @@ def run(args: Sequence[str]) -> None:
         UserError: they make no sense.
     """
     command, *rest = args or ["--help"]
+    rest = [word.replace("=~/", f"={os.path.expanduser('~')}/", 1) if word.startswith("--config=~/") else word
+            for word in rest]  # fmt: skip
     if command in ("-h", "--help"):
         print(usage())
     elif command == "--version":
@@ -98,6 +101,7 @@ def asks_for_text(args: Sequence[str]) -> bool:
 
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point; tests call it with ``args``."""
+    replace_closed()
     try:
         args = sys.argv[1:] if args is None else args
         if not place().alone:
@@ -115,6 +119,8 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except Exception as error:
         user_error = caused_by_user(error)
+        if user_error is None and isinstance(error, OSError) and full_stdout(error):
+            user_error = UserError(f"stdout cannot be written: {error.strerror}")
         if not failures.alone():
             words = str(user_error) if user_error else f"{type(error).__name__}: {error}"
             failures.end(error, words, code=failures.USER_ERROR if user_error else 1)

@@ -13,7 +13,7 @@ from jsonargparse.typing import register_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 import s2s_lightning.families  # a class has a short name once it is imported
 import s2s_lightning.utilities  # noqa: F401
@@ -46,7 +46,7 @@ from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError, check_seed
 from s2s_lightning.explaining import explained, refuse_missing_package
 from s2s_lightning.finished import forget_end, mark_end
-from s2s_lightning.given import config_files, given
+from s2s_lightning.given import at_home, config_files, given
 from s2s_lightning.hushing import hush
 from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
@@ -54,7 +54,8 @@ from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text, constructed
 from s2s_lightning.ranks.children import watch_children
 from s2s_lightning.ranks.place import torchrun_size
-from s2s_lightning.resuming import named_run, tidy
+from s2s_lightning.resuming import WAIT, named_run, tidy
+from s2s_lightning.run_lock import hold, release
 from s2s_lightning.runs import enter, new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tracking import Identity, Record, identity_of, loggers
@@ -174,6 +175,13 @@ class CLI(LightningCLI):
                 help="folder of a run to go on with, in that folder, from its newest whole checkpoint",
             )
             parser.add_argument(
+                "--wait",
+                type=float,
+                default=WAIT,
+                help="seconds to wait for another process that trains in the run's folder to end, before this one is "
+                "refused: a requeued job may be there before its old process is gone",
+            )
+            parser.add_argument(
                 "--run",
                 type=str | None,
                 help="folder of the run instead of a new one; a run goes on there from its newest whole checkpoint, "
@@ -195,6 +203,8 @@ class CLI(LightningCLI):
             classes["trainer"] = {"logger": {"class_path": "s2s_lightning.tracking.Wandb"}}
         base = parser.parse_object({**classes, **known}, defaults=False, _skip_validation=True)
         self.config = parser.parse_args(args, namespace=base)
+        for group in set(vars(self.config)) - {"decoding"}:  # which may have texts
+            self.config[group] = at_home(self.config[group])
         for group in ("data", "trainer", "checkpoint"):
             if not isinstance(self.config[group], Namespace):
                 raise UserError(f"{group} must map options to values, but is {self.config[group]!r}")
@@ -304,7 +314,10 @@ class CLI(LightningCLI):
     def _folder(self, root: Path) -> Path:
         """The run's, which is there."""
         if self.run is None:
-            return new_run_folder(root / (self.name or type(self.model).__name__.lower()), self.command)
+            folder = new_run_folder(root / (self.name or type(self.model).__name__.lower()), self.command)
+            if self.command == "fit" and not rank_zero_only.rank:  # type: ignore[attr-defined]
+                hold(folder, 0.0)
+            return folder
         tidy(self.run)
         return enter(self.run.folder)
 
@@ -375,9 +388,12 @@ class CLI(LightningCLI):
 
 def run(command: str, args: Sequence[str]) -> None:
     """One of Lightning's commands."""
-    with failure_reported():
-        cli = CLI(command, args)
-    cli.start()
+    try:
+        with failure_reported():
+            cli = CLI(command, args)
+        cli.start()
+    finally:
+        release()
 
 
 def usage(command: str) -> str:

@@ -1,16 +1,18 @@
 """What the arguments say before they are parsed: which files they name decides how they are parsed."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
 
-NAMED = ("ckpt_path", "init_from", "resume", "run", "model")
+NAMED = ("ckpt_path", "init_from", "resume", "run", "model", "wait")
 
 
 def given(args: Sequence[str]) -> dict[str, Any]:
@@ -23,7 +25,23 @@ def given(args: Sequence[str]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for source in filter(None, known["config"]):
         config.update(mapping(source))
-    return config | {name: known[name] for name in NAMED if known[name] is not None}
+    found: dict[str, Any] = at_home(config | {name: known[name] for name in NAMED if known[name] is not None})
+    return found
+
+
+def at_home(value: Any) -> Any:
+    """Return the value with each path that begins with ``~/``, wherever in it, below the user's home.
+
+    A shell does so for words that begin so, not for ``--option=~/path``, and nobody does for YAML.
+    """
+    if isinstance(value, str):
+        return os.path.expanduser(value) if value == "~" or value.startswith("~/") else value
+    if isinstance(value, list):
+        return [at_home(each) for each in value]
+    if isinstance(value, dict | Namespace):
+        for key, each in list(vars(value).items() if isinstance(value, Namespace) else value.items()):
+            value[key] = at_home(each)
+    return value
 
 
 def config_files(args: Sequence[str]) -> list[Path]:

@@ -1,5 +1,6 @@
 """The run that ``fit`` goes on with in its own folder, and the checkpoint to go on from."""
 
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,11 @@ from s2s_lightning.callbacks.growing_files import LINES, cut_back, set_aside
 from s2s_lightning.callbacks.whole_files import TEMPORARY
 from s2s_lightning.checkpoint import read
 from s2s_lightning.errors import UserError
+from s2s_lightning.run_lock import hold
 from s2s_lightning.runs import told_folder
+
+WAIT = 10.0
+"""Seconds that a run waits for another process that trains in its folder to end."""
 
 
 class Run(NamedTuple):
@@ -34,10 +39,10 @@ def named_run(given: Mapping[str, Any]) -> Run | None:
     """The run of ``--resume`` or ``--run``; None with neither.
 
     Every process chooses for itself, before they meet and thus before any of them can write; what an earlier start has
-    left is the same for all.
+    left is the same for all. The first rank locks the folder before it looks.
 
     Raises:
-        UserError: options that exclude each other; nothing to resume.
+        UserError: options that exclude each other; nothing to resume; another process trains there.
     """
     for option in ("resume", "run"):
         if given.get(option) == "":
@@ -53,10 +58,28 @@ def named_run(given: Mapping[str, Any]) -> Run | None:
     folder = told_folder() or Path(named).resolve()
     if resume:
         _check_folder(Path(resume))
+    if not rank_zero_only.rank:  # type: ignore[attr-defined]
+        hold(folder, waiting(given))
     checkpoint = newest(folder)
     if resume and checkpoint is None:
         raise UserError(f"--resume {resume}: there is no whole checkpoint in {resume}/checkpoints to go on from")
     return Run(folder, checkpoint)
+
+
+def waiting(given: Mapping[str, Any]) -> float:
+    """Return the seconds of ``--wait``.
+
+    Raises:
+        UserError: no number from 0 on.
+    """
+    asked = given.get("wait")
+    try:
+        seconds = WAIT if asked is None else float(asked)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"--wait={asked}: it must be a number of seconds, 0 or more")
+    return seconds
 
 
 def _check_folder(path: Path) -> None:

@@ -13,8 +13,8 @@ Config = dict[str, Any]
 
 CHECKPOINT_KEY = "s2s_lightning_config"
 
-PLACES = ("resume", "run")
-"""Where a run is: those that repeat it are elsewhere."""
+PLACES = ("resume", "run", "wait")
+"""Where a run is, and how it begins there: those that repeat it are elsewhere."""
 
 WAYS_TO_START = ("ckpt_path", "init_from")
 """What a run started from, which is no business of those that start from its checkpoints."""

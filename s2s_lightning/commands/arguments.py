@@ -1,12 +1,16 @@
 """The arguments of the commands that are not Lightning's."""
 
 import argparse
+import os
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from s2s_lightning import PROGRAM
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
+
+PATHS = {"FILE", "FOLDER", "DIR", "CHECKPOINT", "SRC", "TGT", "REF", "HYP", "RUN"}
+"""What the help calls arguments that are paths: in these a leading ``~`` is the user's home."""
 
 
 class Arguments(argparse.ArgumentParser):
@@ -27,6 +31,14 @@ class Arguments(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.command = command
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+        options, unknown = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(options, action.dest, None)
+            if PATHS.intersection(str(action.metavar).split()):
+                setattr(options, action.dest, _at_home(value))
+        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message)
@@ -50,3 +62,9 @@ class Arguments(argparse.ArgumentParser):
             raise UserError(f"{name!r} is one too many: {self.command} takes {takes}")
         names = [*others, *(name for action in self._actions for name in action.option_strings)]
         raise UserError(f"{name} is not an option of {self.command}{did_you_mean(closest(name, names))}")
+
+
+def _at_home(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_at_home(each) for each in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from s2s_lightning.data.cache import FORMAT, cached, digest
-from s2s_lightning.data.corpora import Corpus
+from s2s_lightning.data.corpora import Corpus, pairs
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.tokenizers import Tokenizer, thaw
 from s2s_lightning.errors import UserError
@@ -53,8 +53,13 @@ def _trained(tokenizer: Tokenizer, corpus: Corpus, side: Side, root: Path) -> To
             "has none; give one, or a checkpoint's tokenizers by --data.tokenizers_from"
         )
     key = digest(FORMAT, tokenizer.spec(), side, corpus.fingerprint("train"))
-    path = cached(root / "tokenizers" / f"{key}.json", partial(_train, tokenizer, _texts(corpus, side)))
-    return thaw(json.loads(path.read_text(encoding="utf-8")))
+    train = partial(_train, tokenizer, _texts(corpus, side))
+    return cached(root, f"tokenizers/{key}.json", train, partial(_reread, type(tokenizer)))
+
+
+def _reread(cls: type[Tokenizer], path: Path) -> Tokenizer:
+    """Load a tokenizer of a class that is known already: the cache names none."""
+    return cls.load(json.loads(path.read_text(encoding="utf-8"))["state"])
 
 
 def _train(tokenizer: Tokenizer, texts: Iterable[str], path: Path) -> None:
@@ -63,7 +68,7 @@ def _train(tokenizer: Tokenizer, texts: Iterable[str], path: Path) -> None:
 
 
 def _texts(corpus: Corpus, side: Side) -> Iterator[str]:
-    for pair in corpus.read("train"):
+    for pair in pairs(corpus, "train"):
         if side != "tgt":
             yield pair.src
         if side != "src":
