@@ -45,8 +45,9 @@ from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError, check_seed
 from s2s_lightning.explaining import explained, refuse_missing_package
+from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.finished import forget_end, mark_end
-from s2s_lightning.given import at_home, config_files, given
+from s2s_lightning.given import arranged, at_home, config_files, given
 from s2s_lightning.hushing import hush
 from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
@@ -113,7 +114,10 @@ class CLI(LightningCLI):
         self.goes_on_at = 0
         self.fingerprints: dict[str, str] = {}
         self.changed: list[Change] = []
+        args = arranged(command, args)
         self.given = given(args)
+        if command != "fit" and (path := self.given.get("ckpt_path")):
+            self.given["ckpt_path"] = str(checkpoint_in(path))
         self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
         super().__init__(
@@ -223,7 +227,7 @@ class CLI(LightningCLI):
         self.stored = stored
         for way in WAYS_TO_START:
             if path := self.config[way]:  # resolved now, for ``latest`` will point elsewhere
-                self.config[way] = str(Path(path).resolve())
+                self.config[way] = str(checkpoint_in(path).resolve())
 
     def _typed_in_full(self) -> bool:
         """Whether the command line that began the run is typed once more: the checkpoint has nothing to add to it."""
@@ -402,11 +406,17 @@ def usage(command: str) -> str:
 
 
 def refuse_export(path: str) -> None:
-    if Path(path).is_dir():
+    if not Path(path).is_dir():
+        return
+    if (Path(path) / "checkpoints").is_dir():
         raise UserError(
-            f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
-            f"fit --init_from {path} and generate {path}"
+            f"--ckpt_path {path} is the folder of a run: go on in it with fit --resume {path}, or in a new one with "
+            f"--ckpt_path {path}/checkpoints/last.ckpt"
         )
+    raise UserError(
+        f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
+        f"fit --init_from {path} and generate {path}"
+    )
 
 
 def refuse_vocabulary_sizes(arguments: Namespace) -> None:

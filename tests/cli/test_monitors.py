@@ -15,7 +15,7 @@ EARLY = {
     "--trainer.callbacks+=ModelCheckpoint --trainer.callbacks.monitor val/blue": "did you mean val/bleu?",
     "--schedule Plateau --schedule.monitor val/lss": "--schedule.monitor=val/lss is not logged",
     "--patience 2 --data.corpus.val_pairs 0": "needs a validation, and there is none",
-    "--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor val/loss --trainer.limit_val_batches 0": "needs a val",
+    "--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor val/loss --trainer.limit_val_batches 0": "needs",
 }
 
 OWN = """
