@@ -41,6 +41,7 @@ from s2s_lightning.checkpoint import (
     stored_config,
     vocabulary_moves,
 )
+from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError, check_seed
@@ -353,6 +354,7 @@ class CLI(LightningCLI):
     def start(self) -> None:
         """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
         watch_children()
+        stay_on_this_machine()
         try:
             with explained(Path(self.trainer.default_root_dir)):
                 if self.command == "fit":
