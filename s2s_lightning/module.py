@@ -19,6 +19,8 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy, Objective
 from s2s_lightning.schedules import Constant, Schedule
 from s2s_lightning.sharding import shard
+from s2s_lightning.training.follow_metric import FollowMetric
+from s2s_lightning.training.optimizer_state import keep_names
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 
@@ -41,10 +43,11 @@ class Seq2SeqModule(LightningModule):
         self.schedule: Schedule = Constant()
 
     def configure_callbacks(self) -> list[Callback]:
-        """Return what a plain ``Trainer`` lacks: the callbacks that log training and evaluation."""
+        """Return what a plain ``Trainer`` lacks: callbacks that log, and one for a schedule that follows a metric."""
         from s2s_lightning.trainers import missing_callbacks  # what brings the parts together stands above them
 
-        return missing_callbacks(self.trainer)
+        following = [FollowMetric(self.schedule.monitor)] if self.schedule.monitor else []
+        return [*missing_callbacks(self.trainer), *following]
 
     def on_train_start(self) -> None:
         """Lightning's scheduler of accumulation acts at the start of an epoch, which a resumed run may be past."""
@@ -109,15 +112,19 @@ class Seq2SeqModule(LightningModule):
             shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
+        if self.schedule.monitor and not any(isinstance(each, FollowMetric) for each in self.trainer.callbacks):  # type: ignore[attr-defined]
+            raise UserError(
+                f"schedule {type(self.schedule).__name__} hears of no validation: {type(self).__name__}."
+                "configure_callbacks must return what super().configure_callbacks() returns, too"
+            )
         optimizer = self._optimizer()
         # A fused optimizer would unscale the gradients in its own step: too late for clipping, which Lightning refuses.
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        keep_names(optimizer, self, self.optimizer)
         entry = {
             "scheduler": self.schedule.build(optimizer, self._total_steps),
             "interval": self.schedule.interval,
             "monitor": self.schedule.monitor,
-            # a schedule that follows a metric waits for the epochs that have one
-            "frequency": (self.schedule.monitor and self.trainer.check_val_every_n_epoch) or 1,
         }
         return {"optimizer": optimizer, "lr_scheduler": entry}
 
