@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -105,6 +107,15 @@ class Seq2SeqModule(LightningModule):
         checkpoint["class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
         settings = checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {k: v for k, v in settings.items() if not callable(v)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the weights themselves where a run has no moving average of them any more."""
+        trainer = self._trainer
+        if trainer is None or trainer.state.fn != "fit" or "current_model_state" not in checkpoint:
+            return
+        if not any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            rank_zero_info("changed: no moving average any more: training goes on with the weights themselves")
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
 
     def configure_model(self) -> None:
         """Shard the network, where the strategy has a mesh of ranks to shard it over."""

@@ -92,8 +92,8 @@ class InverseSqrt(_Warmup):
         return Scheduler(optimizer, self.factor)
 
 
-class _OfTheRun(Schedule):
-    """What depends on where the run ends."""
+class EndOfRun(Schedule):
+    """A schedule that ends with the run: where that ends decides about each learning rate."""
 
     @abstractmethod
     def factor(self, step: int, total: int) -> float:
@@ -109,7 +109,7 @@ class _OfTheRun(Schedule):
         return Scheduler(optimizer, partial(self.factor, total=int(total)))
 
 
-class _Decay(_OfTheRun, _Warmup):
+class _Decay(EndOfRun, _Warmup):
     """Linear warm-up, then a decay that ends with the run."""
 
     def __init__(self, warmup_steps: int, end: float) -> None:
@@ -158,7 +158,7 @@ class Linear(_Decay):
         return 1 - progress
 
 
-class Halving(_OfTheRun):
+class Halving(EndOfRun):
     """The peak, then steps down: cut at ``start`` and again after each further ``every``.
 
     Both are fractions of the run. Sutskever et al. (2014, 3.4, arXiv:1409.3215) halve each half epoch after 5 of 7.5
