@@ -84,8 +84,8 @@ class FSDP(ModelParallelStrategy):
             state = fitted(state, optimizer, names, make)
             if 0 < len(state["state"]) < len(own):
                 raise UserError(
-                    f"the optimizer's state in the checkpoint is of {len(state['state'])} of {len(own)} parameters, and "
-                    "FSDP needs all: freeze what was frozen, or go on with configs/hardware/ddp_bf16.yaml"
+                    f"the optimizer's state in the checkpoint is of {len(state['state'])} of {len(own)} parameters, "
+                    "and FSDP needs all: freeze what was frozen, or go on with configs/hardware/ddp_bf16.yaml"
                 )
             named = renamed(state, dict(enumerate(own)))
             set_optimizer_state_dict(self.model, optimizer, named, options=WHOLE)
