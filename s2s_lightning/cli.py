@@ -337,7 +337,7 @@ class CLI(LightningCLI):
             kept.append(checkpoints)
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
-        if touched(self.changed, "optimizer.", "schedule.", "trainer.max_"):  # some schedules know where the run ends
+        if self.command == "fit" and self.config.ckpt_path:
             kept.append(NewSettings(touched(self.changed, "optimizer.")))
         if self.config.compile:
             kept.append(Compile())
