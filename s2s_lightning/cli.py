@@ -39,6 +39,7 @@ from s2s_lightning.checkpoint import (
     read,
     refuse,
     stored_config,
+    vocabulary_moves,
 )
 from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
@@ -273,8 +274,10 @@ class CLI(LightningCLI):
             refuse_other_data(self.datamodule.fingerprints(), self.fingerprints, self._plain(), self.stored)
             say(self.changed)
         if self.config.init_from:
-            differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
-            rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
+            checkpoint = read(self.config.init_from)
+            moved, moves = vocabulary_moves(checkpoint, self.datamodule)
+            differences = initialise_from(self.model, checkpoint["state_dict"], moves)
+            rank_zero_info("\n".join([f"weights from {self.config.init_from}", *moved, *differences]))
         attach(self.model, self.datamodule, trains=self.command == "fit")
         self.model._log_hyperparams = False  # a part of the configuration, which is logged as a whole
         self.trainer = self.instantiate_trainer()
@@ -334,7 +337,7 @@ class CLI(LightningCLI):
             kept.append(checkpoints)
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
-        if touched(self.changed, "optimizer.", "schedule.", "trainer.max_"):  # some schedules know where the run ends
+        if self.command == "fit" and self.config.ckpt_path:
             kept.append(NewSettings(touched(self.changed, "optimizer.")))
         if self.config.compile:
             kept.append(Compile())
