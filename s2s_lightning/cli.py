@@ -40,7 +40,9 @@ from s2s_lightning.checkpoint import (
     read,
     refuse,
     stored_config,
+    vocabulary_moves,
 )
+from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError, check_seed
@@ -53,8 +55,8 @@ from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text, constructed
-from s2s_lightning.ranks.children import watch_children
-from s2s_lightning.ranks.place import torchrun_size
+from s2s_lightning.ranks.children import LEAVE, end_with_parent, watch_children
+from s2s_lightning.ranks.place import started_by_rank_0, torchrun_size
 from s2s_lightning.resuming import WAIT, named_run, tidy
 from s2s_lightning.run_lock import hold, release
 from s2s_lightning.runs import enter, new_run_folder
@@ -277,8 +279,10 @@ class CLI(LightningCLI):
             refuse_other_data(self.datamodule.fingerprints(), self.fingerprints, self._plain(), self.stored)
             say(self.changed)
         if self.config.init_from:
-            differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
-            rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
+            checkpoint = read(self.config.init_from)
+            moved, moves = vocabulary_moves(checkpoint, self.datamodule)
+            differences = initialise_from(self.model, checkpoint["state_dict"], moves)
+            rank_zero_info("\n".join([f"weights from {self.config.init_from}", *moved, *differences]))
         attach(self.model, self.datamodule, trains=self.command == "fit")
         self.model._log_hyperparams = False  # a part of the configuration, which is logged as a whole
         self.trainer = self.instantiate_trainer()
@@ -335,7 +339,7 @@ class CLI(LightningCLI):
             kept.append(checkpoints)
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
-        if touched(self.changed, "optimizer.", "schedule.", "trainer.max_"):  # some schedules know where the run ends
+        if self.command == "fit" and self.config.ckpt_path:
             kept.append(NewSettings(touched(self.changed, "optimizer.")))
         if self.config.compile:
             kept.append(Compile())
@@ -352,6 +356,9 @@ class CLI(LightningCLI):
     def start(self) -> None:
         """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
         watch_children()
+        if started_by_rank_0():
+            end_with_parent(LEAVE)
+        stay_on_this_machine()
         try:
             with explained(Path(self.trainer.default_root_dir)):
                 if self.command == "fit":

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_args, get_origin
 import jsonargparse
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from s2s_lightning.config.nulls import refuse_nulls
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, closest_key, did_you_mean
 
@@ -71,6 +72,7 @@ def constructed(owner: type, *args: Any, **kwargs: Any) -> Any:
         UserError: the class refuses a value, or does not take the arguments. Any other error is one of its own.
     """
     try:
+        refuse_nulls(owner, kwargs)
         return owner(*args, **kwargs)
     except UserError as error:
         _refusals.append(error)
@@ -308,7 +310,19 @@ def _wrong_type(place: _Place, match: re.Match[str], rest: list[str]) -> str:
         return f"{place.option()}: {match.string.strip()}"
     expected = place.types or match[1]
     choices = re.findall(r"'([^']+)'", expected) if "Literal" in expected else []
-    return f"{place.option()}={value}: expected {_readable(expected)}{did_you_mean(closest(value, choices))}"
+    hint = did_you_mean(closest(value, choices)) or _to_be_quoted(value, expected)
+    return f"{place.option()}={value}: expected {_readable(expected)}{hint}"
+
+
+def _to_be_quoted(value: str, expected: str) -> str:
+    """A hint where YAML has read a text as something else."""
+    if "str" not in expected and "Literal" not in expected:
+        return ""
+    if value in ("True", "False"):
+        return "; YAML reads a bare yes, no, on or off as a boolean: put a text in quotes"
+    return (
+        "; YAML reads a bare number or date as one: put a text in quotes" if re.fullmatch(r"[-+.\d:e_]+", value) else ""
+    )
 
 
 def _readable(types: str) -> str:

@@ -100,6 +100,10 @@ class Tokenizer(ABC):
         """What each id is called, PAD, BOS, EOS and UNK first, in a list for other programs."""
         return self.tokens(range(self.vocab_size))
 
+    def identities(self) -> list[str]:
+        """Return a string for each id that equals another vocabulary's where both ids are the same symbol."""
+        return self.vocabulary()
+
     def symbols(self) -> "SymbolTokenizer | None":
         """Itself, where an id is a symbol that may be unknown and so worth copying: a word, a character."""
         return None

@@ -206,6 +206,9 @@ class FromCheckpoint(Tokenizer):
     def vocabulary(self) -> list[str]:
         return self._inner.vocabulary()
 
+    def identities(self) -> list[str]:
+        return self._inner.identities()
+
     def symbols(self) -> "SymbolTokenizer | None":
         return self._inner.symbols()
 

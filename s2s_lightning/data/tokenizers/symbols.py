@@ -78,6 +78,9 @@ class SymbolTokenizer(Tokenizer):
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         return [self.spell(row) for row in ids]
 
+    def identities(self) -> list[str]:
+        return self._symbols  # as printed, a space and ▁ look alike
+
     def symbols(self) -> "SymbolTokenizer":
         return self
 

@@ -1,0 +1,1 @@
+"""Checkpoints: what is read from them, and what of it may be used."""
