@@ -63,16 +63,7 @@ from s2s_lightning.runs import enter, new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tracking import Identity, Record, identity_of, loggers
 from s2s_lightning.trainer_settings import check_trainer
-from s2s_lightning.trainers import attach, beside
-
-TRAINER_DEFAULTS = {
-    "default_root_dir": "runs",
-    "use_distributed_sampler": False,  # the bucket sampler shares the data out itself
-    "num_sanity_val_steps": 0,
-    "gradient_clip_val": 1.0,
-    "enable_model_summary": False,  # the summary callback tells more
-    "log_every_n_steps": 50,
-}
+from s2s_lightning.trainers import TRAINER_DEFAULTS, as_list, attach, beside
 
 INJECTED = {
     "objective": (Objective, "s2s_lightning.objectives.LabelSmoothedCrossEntropy", "what training minimises"),
@@ -438,10 +429,3 @@ def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:
         return path.absolute().parents[1].name if path.name == "config.yaml" else path.stem
     checkpoints = Path(ckpt_path or ".").absolute().parent
     return checkpoints.parents[1].name if checkpoints.name == "checkpoints" else None
-
-
-def as_list(value: Any) -> list[Any]:
-    """The Trainer takes one, several or none."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
