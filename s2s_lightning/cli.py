@@ -44,7 +44,7 @@ from s2s_lightning.checkpoint import (
 from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
-from s2s_lightning.errors import UserError, check_seed
+from s2s_lightning.errors import UserError, check_seed, without_addresses_secrets
 from s2s_lightning.explaining import explained, refuse_missing_package
 from s2s_lightning.finished import forget_end, mark_end
 from s2s_lightning.given import at_home, config_files, given
@@ -256,7 +256,9 @@ class CLI(LightningCLI):
     def _plain(self) -> Config:
         """The whole configuration as YAML has it."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
-        return {key: value for key, value in config.items() if key not in ("config", *PLACES)}
+        plain = {key: value for key, value in config.items() if key not in ("config", *PLACES)}
+        hidden: Config = without_addresses_secrets(plain)
+        return hidden
 
     # Instantiation
 
