@@ -4,8 +4,10 @@ Nothing heavy is imported before a command begins to work.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import NoReturn
 
@@ -30,6 +32,9 @@ COMMANDS = {
     "sweep": ("s2s_lightning.commands.sweep", "search settings on this machine or a cluster by a W&B sweep file"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
+
+TRAINER = ("fit", "validate", "test", "predict")
+"""Commands of several processes, which answer signals together."""
 
 OF_SEEDS = "s2s_lightning.commands.seeds"
 """The module of ``fit --seeds``, which starts trainings and is none."""
@@ -78,7 +83,8 @@ def run(args: Sequence[str]) -> None:
         if os.getcwd() not in sys.path:  # a user's own classes, which ``python -m`` finds but the installed script not
             sys.path.append(os.getcwd())
         several = command == "fit" and any(word.partition("=")[0] == "--seeds" for word in rest)
-        import_module(OF_SEEDS if several else COMMANDS[command][0]).run(command, rest)
+        with nullcontext() if command in TRAINER else signals.interruptible():
+            import_module(OF_SEEDS if several else COMMANDS[command][0]).run(command, rest)
 
 
 def fail(message: str) -> NoReturn:
@@ -112,8 +118,8 @@ def main(args: Sequence[str] | None = None) -> None:
             sys.exit(failures.USER_ERROR)
         run(args)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        sys.exit(128 + getattr(interrupt, "number", signal.SIGINT))
     except BrokenPipeError:  # the reader (head, less) has gone: no news for it, and none at Python's own last flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

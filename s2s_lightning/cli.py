@@ -53,8 +53,8 @@ from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text, constructed
-from s2s_lightning.ranks.children import watch_children
-from s2s_lightning.ranks.place import torchrun_size
+from s2s_lightning.ranks.children import LEAVE, end_with_parent, watch_children
+from s2s_lightning.ranks.place import started_by_rank_0, torchrun_size
 from s2s_lightning.resuming import WAIT, named_run, tidy
 from s2s_lightning.run_lock import hold, release
 from s2s_lightning.runs import enter, new_run_folder
@@ -354,6 +354,8 @@ class CLI(LightningCLI):
     def start(self) -> None:
         """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
         watch_children()
+        if started_by_rank_0():
+            end_with_parent(LEAVE)
         stay_on_this_machine()
         try:
             with explained(Path(self.trainer.default_root_dir)):
