@@ -4,6 +4,7 @@ Nothing heavy is imported before a command begins to work.
 """
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,17 @@ COMMANDS = {
     "sweep": ("s2s_lightning.commands.sweep", "search settings on this machine or a cluster by a W&B sweep file"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
+
+USUAL_NAMES = {
+    **dict.fromkeys(("train", "learn"), "fit"),
+    **dict.fromkeys(("translate", "infer", "inference", "decode", "interactive"), "generate"),
+    **dict.fromkeys(("eval", "evaluate"), "test"),
+    **dict.fromkeys(("preprocess", "binarize"), "prepare"),
+    **dict.fromkeys(("resume", "continue"), "fit --resume"),
+    **dict.fromkeys(("tune", "search"), "sweep"),
+    **dict.fromkeys(("convert", "save"), "export"),
+}
+"""What other programs call a command -> ours."""
 
 TRAINER = ("fit", "validate", "test", "predict")
 """Commands of several processes, which answer signals together."""
@@ -75,7 +87,7 @@ def run(args: Sequence[str]) -> None:
     elif command == "--version":
         print(f"s2s_lightning {__version__}")
     elif command not in COMMANDS:
-        raise UserError(f"there is no command {command!r}{did_you_mean(closest(command, COMMANDS))}")
+        raise UserError(f"there is no command {command!r}{_right_command(command, rest)}")
     else:
         from s2s_lightning.memory import reuse_freed_memory
 
@@ -87,6 +99,13 @@ def run(args: Sequence[str]) -> None:
         several = command == "fit" and any(word.partition("=")[0] == "--seeds" for word in rest)
         with nullcontext() if command in TRAINER else signals.interruptible():
             import_module(OF_SEEDS if several else COMMANDS[command][0]).run(command, rest)
+
+
+def _right_command(command: str, rest: Sequence[str]) -> str:
+    """The hint for a command that there is not: what to type, where the word has a meaning elsewhere."""
+    if usual := USUAL_NAMES.get(command.lower()):
+        return f": type {PROGRAM} {shlex.join([*usual.split(), *rest])}"
+    return did_you_mean(closest(command, COMMANDS)) or f"; choose one of {', '.join(COMMANDS)}"
 
 
 def fail(message: str) -> NoReturn:
