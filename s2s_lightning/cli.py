@@ -347,7 +347,7 @@ class CLI(LightningCLI):
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
         about = [Configuration(plain, self.goes_on_at), Record(plain)]
-        return [RollCall(), Draws(), *kept, SkippedSteps(), ValidateAtEnd(), *of_environment(), *about, self.stopping]
+        return [RollCall(), Draws(), ValidateAtEnd(), *kept, SkippedSteps(), *of_environment(), *about, self.stopping]
 
     # Running
 
