@@ -12,8 +12,9 @@ from s2s_lightning.errors import check_at_least
 class ValidateAtEnd(Callback):
     """A run that ends between two validations validates once more, so that its end is judged too.
 
-    What ends it makes no difference: ``max_steps``, ``max_epochs``, ``max_time``, or another callback. An interrupted run
-    is to go on, and does not. If it is stopped before that is done, the resumed run does it: Lightning would find it at its end, and do nothing.
+    What ends it makes no difference: ``max_steps``, ``max_epochs``, ``max_time``, or another callback. An interrupted
+    run is to go on, and does not validate. If the last validation is cut short, the resumed run makes it: Lightning
+    would find the run at its end, and do nothing.
     """
 
     def __init__(self) -> None:
@@ -21,16 +22,22 @@ class ValidateAtEnd(Callback):
         self._validated = -1
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        counts = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
-        begun = counts["started"] > counts["processed"]
-        self._owed = begun and trainer.enable_validation and 0 < trainer.max_steps <= checkpoint["global_step"]
-        if self._owed:
-            trainer.fit_loop.epoch_loop.max_steps += 1  # until training has started
+        fit, step = checkpoint["loops"]["fit_loop"], checkpoint["global_step"]
+        counts = fit["epoch_loop.val_loop.batch_progress"]["total"]
+        judged = checkpoint["callbacks"].get(self.state_key, {}).get("validated", step) == step
+        epochs, limit = fit["epoch_progress"]["current"]["processed"], trainer.max_epochs
+        begun = counts["started"] > counts["processed"] and 0 < trainer.max_steps <= step
+        missing = not judged and limit not in (None, -1) and limit <= epochs
+        self._owed = bool(trainer.enable_validation and (begun or missing))
+        if self._owed:  # until training has started
+            trainer.fit_loop.epoch_loop.max_steps += trainer.max_steps != -1
+            trainer.fit_loop.max_epochs = limit if limit in (None, -1) else limit + 1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._owed:
-            loop = trainer.fit_loop.epoch_loop
-            loop.max_steps -= 1
+            loop, limit = trainer.fit_loop.epoch_loop, trainer.fit_loop.max_epochs
+            loop.max_steps -= loop.max_steps != -1
+            trainer.fit_loop.max_epochs = limit if limit in (None, -1) else limit - 1
             trainer.validating = True
             loop.val_loop.run()
             trainer.training = trainer.should_stop = True

@@ -33,7 +33,8 @@ class StopAfter(Callback):
 
 def fit(folder: Path, *callbacks: Callback, **options: Any) -> tuple[list[int], BestAndLast]:
     """Epochs have 10 steps. Steps of validations, and what keeps the checkpoints."""
-    seen, checkpoints, path = Validations(), BestAndLast(), options.pop("ckpt_path", None)
+    seen, path = Validations(), options.pop("ckpt_path", None)
+    checkpoints = BestAndLast(every_steps=options.pop("every_steps", None))
     settings = {"enable_checkpointing": True, "max_epochs": -1, **options}
     every = [ValidateAtEnd(), Evaluation(), seen, *callbacks, checkpoints]
     trainer = toy_trainer(folder, callbacks=every, **settings)
@@ -68,7 +69,7 @@ def test_the_last_step_is_validated_once_and_may_be_the_best(
 def test_a_validation_at_the_end_that_was_cut_short_is_made_on_resume(tmp_path: Path) -> None:
     ends = {"max_epochs": 2, "check_val_every_n_epoch": 3}
     with pytest.raises(Stopped):
-        fit(tmp_path, StopAt("on_validation_batch_end", 2), BestAndLast(every_steps=1), **ends)
+        fit(tmp_path, StopAt("on_validation_batch_end", 2), every_steps=1, **ends)
     last = tmp_path / "checkpoints/last.ckpt"
     assert fit(tmp_path, **ends, ckpt_path=last)[0] == [20]
     assert fit(tmp_path, **ends, ckpt_path=last)[0] == []
