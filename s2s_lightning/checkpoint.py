@@ -21,6 +21,7 @@ from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError
 from s2s_lightning.exporting.folder import read_folder
+from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.trained import Trained
 
@@ -50,7 +51,7 @@ def load(
     """A checkpoint, of the command line or of a Lightning Trainer with ``Seq2SeqData``, ready to generate.
 
     Args:
-        path: the checkpoint, or the folder that ``export`` made of it.
+        path: the checkpoint, the folder of a run, whose best one is taken, or the folder that ``export`` made of one.
         device: where the network goes.
         max_tokens: source tokens of a batch, padding included.
         dtype: what the network computes in; log-probabilities are float32 at least.
@@ -73,15 +74,16 @@ def load(
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint, or of what ``export`` made of one, on the CPU; nothing in it is run.
+    """Return the content of a checkpoint, of the best one of a run's folder, or of an exported folder; nothing is run.
 
     The tensors of a checkpoint are read when they are used.
 
     Raises:
         UserError: the file is missing, or is no checkpoint.
     """
-    if Path(path).is_dir():
-        return read_folder(Path(path))
+    path = checkpoint_in(path)
+    if path.is_dir():
+        return read_folder(path)
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}")
     if not zipfile.is_zipfile(path):

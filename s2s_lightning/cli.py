@@ -24,6 +24,7 @@ from s2s_lightning.callbacks.compile import Compile
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
+from s2s_lightning.callbacks.monitors import Monitors
 from s2s_lightning.callbacks.new_settings import NewSettings
 from s2s_lightning.callbacks.roll_call import RollCall
 from s2s_lightning.callbacks.skipped_steps import SkippedSteps
@@ -44,24 +45,25 @@ from s2s_lightning.checkpoint import (
 from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
-from s2s_lightning.errors import UserError, check_seed
+from s2s_lightning.errors import UserError, check_seed, without_addresses_secrets
 from s2s_lightning.explaining import explained, refuse_missing_package
+from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.finished import forget_end, mark_end
-from s2s_lightning.given import at_home, config_files, given
+from s2s_lightning.given import arranged, at_home, config_files, given
 from s2s_lightning.hushing import hush
 from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text, constructed
-from s2s_lightning.ranks.children import watch_children
-from s2s_lightning.ranks.place import torchrun_size
+from s2s_lightning.ranks.children import LEAVE, end_with_parent, watch_children
+from s2s_lightning.ranks.place import started_by_rank_0, torchrun_size
 from s2s_lightning.resuming import WAIT, named_run, tidy
 from s2s_lightning.run_lock import hold, release
 from s2s_lightning.runs import enter, is_time, new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tracking import Identity, Record, copied_from, identity_of, loggers
 from s2s_lightning.trainer_settings import check_trainer
-from s2s_lightning.trainers import attach
+from s2s_lightning.trainers import attach, beside
 
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
@@ -114,7 +116,10 @@ class CLI(LightningCLI):
         self.goes_on_at = 0
         self.fingerprints: dict[str, str] = {}
         self.changed: list[Change] = []
+        args = arranged(command, args)
         self.given = given(args)
+        if command != "fit" and (path := self.given.get("ckpt_path")):
+            self.given["ckpt_path"] = str(checkpoint_in(path))
         self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
         super().__init__(
@@ -224,7 +229,7 @@ class CLI(LightningCLI):
         self.stored = stored
         for way in WAYS_TO_START:
             if path := self.config[way]:  # resolved now, for ``latest`` will point elsewhere
-                self.config[way] = str(Path(path).resolve())
+                self.config[way] = str(checkpoint_in(path).resolve())
 
     def _typed_in_full(self) -> bool:
         """Whether the command line that began the run is typed once more: the checkpoint has nothing to add to it."""
@@ -259,7 +264,9 @@ class CLI(LightningCLI):
     def _plain(self) -> Config:
         """The whole configuration as YAML has it."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
-        return {key: value for key, value in config.items() if key not in ("config", *PLACES)}
+        plain = {key: value for key, value in config.items() if key not in ("config", *PLACES)}
+        hidden: Config = without_addresses_secrets(plain)
+        return hidden
 
     # Instantiation
 
@@ -308,7 +315,7 @@ class CLI(LightningCLI):
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
-        config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
+        config["callbacks"] = [Monitors(), *as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             trainer = Trainer(**config)
         except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
@@ -329,10 +336,7 @@ class CLI(LightningCLI):
 
     def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:
         """Those of the command line, but for what the user has switched off or brought."""
-        brought = {type(callback) for callback in as_list(config["callbacks"])}
-        kept = [callback for callback in callbacks if type(callback) not in brought]
-        if config["enable_progress_bar"] is False:
-            kept = [callback for callback in kept if type(callback) is not DEFAULT_CALLBACKS["progress"]]
+        kept = beside(as_list(config["callbacks"]), callbacks, progress=config["enable_progress_bar"] is not False)
         checkpoints: BestAndLast = self.config_init.checkpoint
         saves = config["enable_checkpointing"] is not False
         self.stopping = StopWhenAsked(checkpoints if saves else None)
@@ -357,6 +361,8 @@ class CLI(LightningCLI):
     def start(self) -> None:
         """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
         watch_children()
+        if started_by_rank_0():
+            end_with_parent(LEAVE)
         stay_on_this_machine()
         try:
             with explained(Path(self.trainer.default_root_dir)):
@@ -412,11 +418,17 @@ def usage(command: str) -> str:
 
 
 def refuse_export(path: str) -> None:
-    if Path(path).is_dir():
+    if not Path(path).is_dir():
+        return
+    if (Path(path) / "checkpoints").is_dir():
         raise UserError(
-            f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
-            f"fit --init_from {path} and generate {path}"
+            f"--ckpt_path {path} is the folder of a run: go on in it with fit --resume {path}, or in a new one with "
+            f"--ckpt_path {path}/checkpoints/last.ckpt"
         )
+    raise UserError(
+        f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
+        f"fit --init_from {path} and generate {path}"
+    )
 
 
 def refuse_vocabulary_sizes(arguments: Namespace) -> None:

@@ -18,6 +18,24 @@ from s2s_lightning.config.nulls import refuse_nulls
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, closest_key, did_you_mean
 
+USUAL_NAMES = {
+    **dict.fromkeys(("learning_rate", "lr"), "optimizer.lr"),
+    **dict.fromkeys(("epochs", "num_epochs", "num_train_epochs", "max_epoch"), "trainer.max_epochs"),
+    **dict.fromkeys(("steps", "max_update", "train_steps", "num_steps"), "trainer.max_steps"),
+    **dict.fromkeys(("gpus", "num_gpus", "ngpus", "world_size"), "trainer.devices"),
+    **dict.fromkeys(("output_dir", "out_dir", "output", "save_dir", "run_folder", "run_dir"), "run"),
+    **dict.fromkeys(("checkpoint", "ckpt", "model_path", "load"), "ckpt_path"),
+    **dict.fromkeys(("seed", "random_seed"), "seed_everything"),
+    **dict.fromkeys(("beam", "beams", "num_beams"), "decoding.beam_size"),
+    **dict.fromkeys(("fp16", "bf16", "amp"), "trainer.precision"),
+    **dict.fromkeys(("clip_norm", "max_grad_norm", "gradient_clip"), "trainer.gradient_clip_val"),
+    **dict.fromkeys(("update_freq", "accum_count", "gradient_accumulation_steps"), "trainer.accumulate_grad_batches"),
+    **dict.fromkeys(("early_stopping", "early_stopping_patience"), "patience"),
+    **dict.fromkeys(("workers", "num_workers"), "data.num_workers"),
+    "dropout": "model.dropout",
+}
+"""What other programs call an option -> ours."""
+
 
 class Parser(jsonargparse.ArgumentParser):
     """A parser that raises UserError, and that takes no abbreviated option."""
@@ -219,11 +237,22 @@ def _unrecognized(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     argument = match[1]
     if argument.startswith("--") and place.owners:  # of a part that is given by its class path
         return _no_option(place, argument[2:])
-    if argument.startswith("--"):
-        best = closest_key(argument[2:], nested_options(place.parser))
+    if argument.startswith("-"):
+        best = _usual(argument, place) or closest_key(_spelt(argument), nested_options(place.parser))
         return f"{argument} is not an option{did_you_mean(best, '--')}"
     hint = f": did you mean --config {argument}?" if argument.endswith((".yaml", ".yml")) else ""
     return f"{argument!r} stands alone, but options begin with --{hint}"
+
+
+def _usual(argument: str, place: _Place) -> str | None:
+    """Our option for what other programs call so, if the command has it."""
+    best = USUAL_NAMES.get(_spelt(argument))
+    return best if best and (best in (known := parser_options(place.parser)) or best.split(".")[0] in known) else None
+
+
+def _spelt(argument: str) -> str:
+    """The name of an option as options are spelt here: no leading dashes, and underscores within."""
+    return argument.lstrip("-").replace("-", "_")
 
 
 def _required(place: _Place, match: re.Match[str], rest: list[str]) -> str:

@@ -260,6 +260,7 @@ class BestAndLast(Checkpoint):
         if self.monitor not in metrics:
             names = sorted(name for name in metrics if name.startswith("val/"))
             hint = did_you_mean(closest(self.monitor, names)) or f"; choose one of {', '.join(names)}"
+            self.save_last(trainer)  # what was trained is not lost
             raise UserError(f"--checkpoint.monitor={self.monitor} is not logged{hint}")
         return metrics[self.monitor].detach().clone()
 

@@ -47,6 +47,11 @@ class Evaluation(Gathering[Scored]):
         self.metrics: list[Metric] = [*default_metrics(tokenize), *(metrics or [])]
         self.signatures: dict[str, str] = {}  # of the latest evaluation, where a score has one
 
+    def names(self) -> list[str]:
+        """Return the names of the scores, without the split; the metrics say theirs by scoring one empty text."""
+        teacher_forced = teacher_forced_scores([Scored(0, [], 0.0, 0, 1)])
+        return [*teacher_forced, *corpus_scores([""], [("",)], self.metrics)]
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Every rank computes the same number from the same gathered rows: there is nothing to synchronise.
         warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True")

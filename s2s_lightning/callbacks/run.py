@@ -81,8 +81,8 @@ class Keeper(Protocol):
 
 
 def keeper(trainer: Trainer) -> Keeper | None:
-    """The first of the run, if there is one."""
-    return next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Keeper)), None)
+    """Return the trainer's last checkpoint callback, or None: ours stands behind those of the user."""
+    return next((each for each in reversed(trainer.checkpoint_callbacks) if isinstance(each, Keeper)), None)
 
 
 def monitored(trainer: Trainer) -> str:

@@ -14,8 +14,9 @@ from tokenizers import Tokenizer as Backend
 from s2s_lightning import UNK
 from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, thaw
 from s2s_lightning.data.tokenizers.files import read_tokenizers
-from s2s_lightning.data.tokenizers.text import check_text
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import check_text
+from s2s_lightning.files.run_checkpoints import checkpoint_in
 
 if TYPE_CHECKING:
     from s2s_lightning.data.tokenizers.symbols import SymbolTokenizer
@@ -236,6 +237,7 @@ def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
     Raises:
         UserError: no such file, or not a checkpoint of ours.
     """
+    checkpoint = str(checkpoint_in(checkpoint))
     if Path(checkpoint).is_dir():
         return read_tokenizers(Path(checkpoint))
     if not Path(checkpoint).is_file():
