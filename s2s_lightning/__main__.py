@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
+from traceback import format_exception
+from types import TracebackType
 from typing import NoReturn
 
 from s2s_lightning import PROGRAM, __version__, signals
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, without_secrets
 from s2s_lightning.files.names import full_stdout, replace_closed
 from s2s_lightning.ranks import failures
 from s2s_lightning.ranks.place import place
@@ -112,6 +114,11 @@ def fail(message: str) -> NoReturn:
     sys.exit(failures.USER_ERROR)
 
 
+def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback in which secrets are hidden: the hook of Python for errors that nobody has caught."""
+    sys.stderr.write(without_secrets("".join(format_exception(kind, error, trace))))
+
+
 def caused_by_user(error: BaseException | None) -> UserError | None:
     """The UserError that the error is or comes from; jsonargparse wraps what a constructor raises."""
     while error is not None and not isinstance(error, UserError):
@@ -127,6 +134,7 @@ def asks_for_text(args: Sequence[str]) -> bool:
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point; tests call it with ``args``."""
     replace_closed()
+    sys.excepthook = show
     try:
         args = sys.argv[1:] if args is None else args
         if not place().alone:

@@ -45,7 +45,7 @@ from s2s_lightning.checkpoint import (
 from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
-from s2s_lightning.errors import UserError, check_seed
+from s2s_lightning.errors import UserError, check_seed, without_addresses_secrets
 from s2s_lightning.explaining import explained, refuse_missing_package
 from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.finished import forget_end, mark_end
@@ -59,9 +59,9 @@ from s2s_lightning.ranks.children import LEAVE, end_with_parent, watch_children
 from s2s_lightning.ranks.place import started_by_rank_0, torchrun_size
 from s2s_lightning.resuming import WAIT, named_run, tidy
 from s2s_lightning.run_lock import hold, release
-from s2s_lightning.runs import enter, new_run_folder
+from s2s_lightning.runs import enter, is_time, new_run_folder
 from s2s_lightning.schedules import Schedule
-from s2s_lightning.tracking import Identity, Record, identity_of, loggers
+from s2s_lightning.tracking import Identity, Record, copied_from, identity_of, loggers
 from s2s_lightning.trainer_settings import check_trainer
 from s2s_lightning.trainers import attach, beside
 
@@ -246,6 +246,9 @@ class CLI(LightningCLI):
             if self.command == "fit":
                 check_resumable(checkpoint, path)
                 self.goes_on_with, self.goes_on_at = identity_of(checkpoint), checkpoint["global_step"]
+                if self.run and self.goes_on_with and (original := copied_from(checkpoint, self.run.folder)):
+                    rank_zero_info(f"a copy of {original}, which keeps its W&B run: this one begins another")
+                    self.goes_on_with = None
                 self.fingerprints = data_state(checkpoint).get("fingerprints", {})
             config = stored_config(checkpoint)
             if self.command != "fit" and "trainer" in config:
@@ -261,7 +264,9 @@ class CLI(LightningCLI):
     def _plain(self) -> Config:
         """The whole configuration as YAML has it."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
-        return {key: value for key, value in config.items() if key not in ("config", *PLACES)}
+        plain = {key: value for key, value in config.items() if key not in ("config", *PLACES)}
+        hidden: Config = without_addresses_secrets(plain)
+        return hidden
 
     # Instantiation
 
@@ -349,7 +354,7 @@ class CLI(LightningCLI):
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
         about = [Configuration(plain, self.goes_on_at), Record(plain)]
-        return [RollCall(), Draws(), *kept, SkippedSteps(), ValidateAtEnd(), *of_environment(), *about, self.stopping]
+        return [RollCall(), Draws(), ValidateAtEnd(), *kept, SkippedSteps(), *of_environment(), *about, self.stopping]
 
     # Running
 
@@ -435,9 +440,14 @@ def refuse_vocabulary_sizes(arguments: Namespace) -> None:
 def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:
     """The first configuration file's name, or that of the run which a config.yaml or a checkpoint comes from."""
     for path in configs:
-        return path.absolute().parents[1].name if path.name == "config.yaml" else path.stem
+        return folder_name(path.absolute().parent) if path.name == "config.yaml" else path.stem
     checkpoints = Path(ckpt_path or ".").absolute().parent
-    return checkpoints.parents[1].name if checkpoints.name == "checkpoints" else None
+    return folder_name(checkpoints.parent) if checkpoints.name == "checkpoints" else None
+
+
+def folder_name(run: Path) -> str:
+    """The name of a run by its folder: that of its family of runs where the folder is a time, else its own."""
+    return run.parent.name if is_time(run.name) or run.name == "latest" else run.name
 
 
 def as_list(value: Any) -> list[Any]:

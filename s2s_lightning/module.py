@@ -43,6 +43,7 @@ class Seq2SeqModule(LightningModule):
         self.decoding: Decoding = Greedy()
         self.optimizer: OptimizerCallable = partial(AdamW, lr=1e-3)
         self.schedule: Schedule = Constant()
+        self.loaded_at: tuple[int, int] | None = None
 
     def configure_callbacks(self) -> list[Callback]:
         """Return what a plain ``Trainer`` lacks: callbacks that log, and one for a schedule that follows a metric."""
@@ -53,6 +54,7 @@ class Seq2SeqModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Lightning's scheduler of accumulation acts at the start of an epoch, which a resumed run may be past."""
+        self.loaded_at = None
         self.trainer.accumulate_grad_batches = accumulated(self.trainer, self.trainer.current_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -111,7 +113,9 @@ class Seq2SeqModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the weights themselves where a run has no moving average of them any more."""
         trainer = self._trainer
-        if trainer is None or trainer.state.fn != "fit" or "current_model_state" not in checkpoint:
+        trains = trainer is not None and trainer.state.fn == "fit"
+        self.loaded_at = None if trains else (checkpoint["global_step"], checkpoint["epoch"])
+        if trainer is None or not trains or "current_model_state" not in checkpoint:
             return
         if not any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             rank_zero_info("changed: no moving average any more: training goes on with the weights themselves")

@@ -59,10 +59,15 @@ def at_step(trainer: Trainer) -> dict[str, Tensor]:
 
     Lightning takes one less, and leaves the epoch to whoever gives a step.
     """
-    return {
-        "step": torch.tensor(trainer.global_step, dtype=torch.float64),
-        "epoch": torch.tensor(trainer.current_epoch, dtype=torch.float64),
-    }
+    step, epoch = trained(trainer)
+    return {"step": torch.tensor(step, dtype=torch.float64), "epoch": torch.tensor(epoch, dtype=torch.float64)}
+
+
+def trained(trainer: Trainer) -> tuple[int, int]:
+    """The optimizer steps and epochs behind the weights: those of the checkpoint that an evaluation has loaded."""
+    loaded: tuple[int, int] | None = getattr(trainer.lightning_module, "loaded_at", None)
+    here = trainer.global_step, trainer.current_epoch
+    return here if loaded is None or trainer.state.fn == "fit" else loaded
 
 
 @runtime_checkable
