@@ -368,7 +368,7 @@ SWEEP = {
     "sweep": "the following arguments are required: FILE",
     "sweep missing.yaml": "missing.yaml cannot be read: No such file or directory",
     "sweep folder": "folder cannot be read: Is a directory",
-    "sweep binary.bin": "binary.bin is not YAML: 'utf-8' codec can't decode byte 0x80 in",
+    "sweep binary.bin": "binary.bin, line 1: not UTF-8 (byte 1 is 0x80)",
     "sweep empty.txt": "empty.txt: the file must be a mapping with method, parameters,",
     "sweep sw.yaml --count 0": "--count=0: it must be 1 or more",
     "sweep sw.yaml --count=-1": "--count=-1: it must be 1 or more",
