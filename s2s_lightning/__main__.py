@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from s2s_lightning import PROGRAM, __version__, signals
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, user_error_of
 from s2s_lightning.ranks import failures
 from s2s_lightning.ranks.place import place
 from s2s_lightning.suggest import closest, did_you_mean
@@ -86,13 +86,6 @@ def fail(message: str) -> NoReturn:
     sys.exit(failures.USER_ERROR)
 
 
-def caused_by_user(error: BaseException | None) -> UserError | None:
-    """The UserError that the error is or comes from; jsonargparse wraps what a constructor raises."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
 def asks_for_text(args: Sequence[str]) -> bool:
     """Whether the command only prints something."""
     return any(arg in ("-h", "--version", "--print_config") or arg.endswith("help") for arg in args)
@@ -116,7 +109,7 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        user_error = caused_by_user(error)
+        user_error = user_error_of(error)
         if not failures.alone():
             words = str(user_error) if user_error else f"{type(error).__name__}: {error}"
             failures.end(error, words, code=failures.USER_ERROR if user_error else 1)

@@ -119,19 +119,6 @@ def _header(path: Path) -> Found | None:
     return Found(step, checkpoint.get(SAVED_AT, path.stat().st_mtime), path)
 
 
-def is_whole(path: Path, ending: str = "") -> bool:
-    """Whether every entry of the file, whose name ends so, is what its checksum says."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            for name in (name for name in file.namelist() if name.endswith(ending)):
-                with file.open(name) as entry:
-                    while entry.read(2**20):
-                        pass
-            return True
-    except (OSError, EOFError, zipfile.BadZipFile):
-        return False
-
-
 def tidy(run: Run) -> None:
     """Remove what a writing has left that was cut short, and from the logs what came after the checkpoint."""
     if rank_zero_only.rank:  # type: ignore[attr-defined]

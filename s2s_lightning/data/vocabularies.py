@@ -54,7 +54,7 @@ def _trained(tokenizer: Tokenizer, corpus: Corpus, side: Side, root: Path) -> To
         )
     key = digest(FORMAT, tokenizer.spec(), side, corpus.fingerprint("train"))
     path = cached(root / "tokenizers" / f"{key}.json", partial(_train, tokenizer, _texts(corpus, side)))
-    return thaw(json.loads(path.read_text(encoding="utf-8")))
+    return type(tokenizer).load(json.loads(path.read_text(encoding="utf-8"))["state"])  # of the class that was asked for
 
 
 def _train(tokenizer: Tokenizer, texts: Iterable[str], path: Path) -> None:
