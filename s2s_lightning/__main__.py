@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import NoReturn
 
 from s2s_lightning import PROGRAM, __version__, signals
-from s2s_lightning.errors import UserError, user_error_of
+        user_error = user_error_of(error)
+        if user_error is None and isinstance(error, OSError) and full_stdout(error):
+            user_error = UserError(f"stdout cannot be written: {error.strerror}")
 from s2s_lightning.ranks import failures
 from s2s_lightning.ranks.place import place
 from s2s_lightning.suggest import closest, did_you_mean
@@ -74,10 +76,30 @@ def run(args: Sequence[str]) -> None:
         if command == "fit" and signals.in_slurm():
             signals.listen()
         reuse_freed_memory()
-        if os.getcwd() not in sys.path:  # a user's own classes, which ``python -m`` finds but the installed script not
+        if os.getcwd() not in sys.path:  # a user's own classes
             sys.path.append(os.getcwd())
+        rest = trusted(rest)
         several = command == "fit" and any(word.partition("=")[0] == "--seeds" for word in rest)
         import_module(OF_SEEDS if several else COMMANDS[command][0]).run(command, rest)
+
+
+def trusted(args: Sequence[str]) -> list[str]:
+    """Take ``--trust MODULE`` out of the arguments of any command; the processes that it starts trust the same."""
+    modules, rest = [], []
+    words = iter(args)
+    for word in words:
+        if word == "--trust" or word.startswith("--trust="):
+            name = word.partition("=")[2] or next(words, "")
+            if not name:
+                raise UserError("--trust needs the name of a module, such as my_model for my_model.py")
+            modules.append(name)
+        else:
+            rest.append(word)
+    if modules:
+        from s2s_lightning.checkpoints.names import trust
+
+        trust(modules)
+    return rest
 
 
 def fail(message: str) -> NoReturn:
@@ -93,6 +115,7 @@ def asks_for_text(args: Sequence[str]) -> bool:
 
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point; tests call it with ``args``."""
+    replace_closed()
     try:
         args = sys.argv[1:] if args is None else args
         if not place().alone:
@@ -109,7 +132,13 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+<<<<<<< HEAD
         user_error = user_error_of(error)
+=======
+        user_error = caused_by_user(error)
+        if user_error is None and isinstance(error, OSError) and full_stdout(error):
+            user_error = UserError(f"stdout cannot be written: {error.strerror}")
+>>>>>>> main
         if not failures.alone():
             words = str(user_error) if user_error else f"{type(error).__name__}: {error}"
             failures.end(error, words, code=failures.USER_ERROR if user_error else 1)

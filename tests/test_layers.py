@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "memory": set(),
     "batch": set(),
     "metrics": set(),
-    "files": set(),
+    "files": {"files"},
     "comparison": {"comparison", "metrics", "suggest", "files"},
     "architecture": {"nn", "loss", "batch"},
     "decoding": {"decoding", "architecture"},

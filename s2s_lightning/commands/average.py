@@ -1,16 +1,15 @@
 """``average``: several checkpoints of one model, one checkpoint whose weights are their mean."""
 
 import math
-import os
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from s2s_lightning import PROGRAM
 from s2s_lightning.commands.arguments import Arguments
 from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.files import check_output, whole_file
 
 
 class Candidate(NamedTuple):
@@ -51,6 +50,7 @@ def run(command: str, args: Sequence[str]) -> None:
     options = arguments().parse(args)
     check_at_least(1, **{"--last": options.last, "--best": options.best})
     output = Path(options.output)
+    check_output(output)
 
     import torch
 
@@ -59,8 +59,9 @@ def run(command: str, args: Sequence[str]) -> None:
     paths = chosen(options)
     if any(output.exists() and output.samefile(path) for path in paths):
         raise UserError(f"-o {output} is one of the checkpoints that are averaged: write elsewhere")
-    with written(output) as file:
-        torch.save(average(paths), file)
+    mean = average(paths)
+    with whole_file(output) as file:
+        torch.save(mean, file)
     print("\n".join([f"{output} is the average of {len(paths)}:", *(f"  {path}" for path in paths)]))
 
 
@@ -127,21 +128,3 @@ def candidate(path: Path, checkpoint: dict[str, Any]) -> Candidate:
     said = checkpoint.get("callbacks", {}).get("BestAndLast", {})
     better = said.get("monitor", "no metric"), said.get("mode", "min")
     return Candidate(path, checkpoint["global_step"], said.get("score"), better)
-
-
-@contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
-    """A file for bytes that becomes ``path`` when all is in it.
-
-    Raises:
-        UserError: it cannot be written there.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)

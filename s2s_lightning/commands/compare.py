@@ -5,12 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from s2s_lightning import PROGRAM
 from s2s_lightning.commands.arguments import Arguments
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import check_output, refuse_overwriting, stdout, write_whole
 from s2s_lightning.metrics import Tokenize
 
 if TYPE_CHECKING:
@@ -141,10 +141,9 @@ def parsed(files: Files) -> argparse.Namespace:
     for name in ("differences", "by_length"):
         if getattr(options, name) < 0:
             raise UserError(f"--{name}={getattr(options, name)}: a number from 1 on, or 0 for none")
-    if options.output in {*files.references, *files.systems, options.sources} - {None}:
-        raise UserError(f"--output={options.output} would overwrite what is compared")
-    if options.output and not Path(options.output).absolute().parent.is_dir():
-        raise UserError(f"{options.output} cannot be written: there is no folder {Path(options.output).parent}")
+    if options.output:
+        check_output(options.output)
+        refuse_overwriting(options.output, *files.references, options.sources)
     return options
 
 
@@ -170,6 +169,8 @@ def report(files: Files, options: argparse.Namespace, resampling: "Resampling") 
     references = list(zip(*map(read, files.references), strict=True))
     sources = read(options.sources) if options.sources else None
     systems = read_systems(files.systems, read)
+    if options.output:
+        refuse_overwriting(options.output, *(path for system in systems for path in system.files))
     comparison = compare(systems, references, measures, resampling)
     measured = [first for first, *_ in references] if sources is None else sources
     lengths = [len(text.split() if options.length_unit == "words" else text) for text in measured]
@@ -189,9 +190,6 @@ def write(text: str, path: str | None) -> None:
     """To a file, or to stdout; a file name that is not UTF-8 comes out as it went in."""
     content = text.encode(errors="surrogateescape")
     if path is None:
-        sys.stdout.buffer.write(content)
-        return
-    try:
-        Path(path).write_bytes(content)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        stdout().write(content)
+    else:
+        write_whole(path, content)

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2s_lightning.commands.arguments import Arguments
 from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.files import can_be_read_again, check_output, refuse_overwriting, stdout, written_through
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +37,7 @@ def arguments() -> Arguments:
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.ckpt, last.ckpt, ...; it alone is enough")
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", help="UTF-8 text, plain, .gz, .xz or .zst (default: stdin, or a prompt)"
+        "file", metavar="FILE", nargs="?", help="UTF-8 text, plain, .gz, .xz or .zst (default: -, stdin, or a prompt)"
     )
     _add_input(parser.add_argument_group("input"))
     _add_output(parser.add_argument_group("output"))
@@ -137,6 +139,7 @@ def run(command: str, args: Sequence[str]) -> None:
 
         parse_search(search)  # prints the help and exits
     options = arguments().parse(others, ["--decoding"])
+    options.file = None if options.file == "-" else options.file
     check(options)
     try:
         generate(options, search)
@@ -167,18 +170,20 @@ def check(options: argparse.Namespace) -> None:
 
 def at_prompt(options: argparse.Namespace) -> bool:
     """Whether somebody types at a terminal, and reads the answers there."""
-    return options.file is None and options.output is None and sys.stdin.isatty()
+    return options.file is None and options.output is None and sys.stdin is not None and sys.stdin.isatty()
 
 
 def generate(options: argparse.Namespace, search: Sequence[str]) -> None:
     """Answer what is in the file or comes from stdin."""
-    total = None if options.file is None else sum(1 for _ in requests(options))  # and so read for mistakes first
+    check_files(options)
+    again = options.file is not None and all(map(can_be_read_again, filter(None, inputs(options))))
+    total = sum(1 for _ in requests(options)) if again else None  # and so read for mistakes first
 
     import torch
 
     from s2s_lightning.data.cache import file_digest
     from s2s_lightning.generating.resuming import ResumableFile
-    from s2s_lightning.generating.task import Stdout
+    from s2s_lightning.generating.task import Stream
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -190,9 +195,10 @@ def generate(options: argparse.Namespace, search: Sequence[str]) -> None:
 
         converse(lambda line: task.answer(Request(line, options.prefix)))
         return
-    if options.output is None:
-        with crew_of(options, setup, task) as crew:
-            task.run(requests(options), crew, Stdout(), total)
+    if options.output is None or not can_be_resumed(options.output):
+        output = nullcontext(stdout()) if options.output is None else written_through(options.output)
+        with output as stream, crew_of(options, setup, task) as crew:
+            task.run(requests(options), crew, Stream(stream), total)
         return
     kept = {name: value for name, value in vars(options).items() if name not in SAME}
     made = {**kept, "checkpoint": file_digest(options.checkpoint), "search": " ".join(search)}
@@ -200,6 +206,27 @@ def generate(options: argparse.Namespace, search: Sequence[str]) -> None:
         if file.done:
             print(f"{options.output} has {file.done:,} lines already: going on from there", file=sys.stderr)
         task.run(file.rest(requests(options)), crew, file, total)
+
+
+def inputs(options: argparse.Namespace) -> list[str | None]:
+    """The files that are read."""
+    return [options.file, options.prefixes, options.constraints]
+
+
+def check_files(options: argparse.Namespace) -> None:
+    """Raises UserError for an output that cannot be written, before the model is read."""
+    if options.output is None:
+        stdout()
+        return
+    check_output(options.output)
+    if can_be_resumed(options.output):
+        check_output(f"{options.output}.run.json")
+    refuse_overwriting(options.output, options.checkpoint, *inputs(options))
+
+
+def can_be_resumed(output: str) -> bool:
+    """True if the output is a regular file, or will be one: a device or a pipe keeps nothing."""
+    return can_be_read_again(output) or not Path(output).exists()
 
 
 def requests(options: argparse.Namespace) -> Iterator["Request"]:
@@ -298,6 +325,8 @@ def source(path: str | None) -> Iterator[str]:
     """Lines of a file, or of stdin; only a line feed ends one."""
     from s2s_lightning.files import decode_lines, read_lines
 
+    if path is None and sys.stdin is None:
+        raise UserError("stdin is closed: give FILE, or lines through a pipe")
     return decode_lines(sys.stdin.buffer, "stdin") if path is None else read_lines(path)
 
 

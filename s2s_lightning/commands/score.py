@@ -3,14 +3,15 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, BinaryIO
 
 from s2s_lightning import PROGRAM
 from s2s_lightning.commands.arguments import Arguments
 from s2s_lightning.commands.generate import WINDOW, device, source
 from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.files import can_be_read_again, check_output, read_lines, refuse_overwriting, stdout, written_through
 
 if TYPE_CHECKING:
     from s2s_lightning.scoring import Scored, Total
@@ -52,6 +53,11 @@ def arguments() -> Arguments:
 def run(command: str, args: Sequence[str]) -> None:
     options = arguments().parse(args)
     check_at_least(1, **{"--max_tokens": options.max_tokens})
+    if options.output is None:
+        stdout()
+    else:
+        check_output(options.output)
+        refuse_overwriting(options.output, options.src, options.tgt, options.checkpoint)
     pairs = columns(options.src) if options.tgt is None else parallel(options.src, options.tgt)
 
     from s2s_lightning.callbacks.summary import table
@@ -80,18 +86,9 @@ def scores(model: "Trained", pairs: Iterable[Pair], total: "Total") -> Iterator[
             bar.update(len(window))
 
 
-@contextmanager
-def sink(path: str | None) -> Iterator[BinaryIO]:
+def sink(path: str | None) -> AbstractContextManager[BinaryIO]:
     """A file for bytes, or stdout."""
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    try:
-        file = open(path, "wb")  # noqa: SIM115  closed below; only opening it is the user's affair
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    with file:
-        yield file
+    return nullcontext(stdout()) if path is None else written_through(path)
 
 
 def as_row(scored: "Scored") -> bytes:
@@ -109,14 +106,21 @@ def parallel(src: str, tgt: str) -> Iterator[Pair]:
     Raises:
         UserError: they have different numbers of lines.
     """
-    from s2s_lightning.files import read_lines
+    if can_be_read_again(src) and can_be_read_again(tgt):
+        counts = [sum(1 for _ in read_lines(path)) for path in (src, tgt)]
+        if counts[0] != counts[1]:
+            raise UserError(
+                f"{src} has {counts[0]:,} lines and {tgt} {counts[1]:,}: line i of one belongs to i of the other"
+            )
+    return _side_by_side(src, tgt)
 
-    counts = [sum(1 for _ in read_lines(path)) for path in (src, tgt)]
-    if counts[0] != counts[1]:
-        raise UserError(
-            f"{src} has {counts[0]:,} lines and {tgt} {counts[1]:,}: line i of one belongs to i of the other"
-        )
-    return zip(read_lines(src), read_lines(tgt), strict=True)
+
+def _side_by_side(src: str, tgt: str) -> Iterator[Pair]:
+    for number, pair in enumerate(zip_longest(read_lines(src), read_lines(tgt)), 1):
+        if None in pair:
+            shorter = src if pair[0] is None else tgt
+            raise UserError(f"{shorter} ends before line {number:,}: line i of one belongs to line i of the other")
+        yield pair
 
 
 def columns(path: str) -> Iterator[Pair]:

@@ -191,7 +191,7 @@ class Seq2SeqData(LightningDataModule):
         name = type(self.corpus).__name__
         if not self.corpus.has(split):
             raise UserError(f"{name} has no {split} split, and this needs it; give one by --data.corpus")
-        store = Store(cached(self._root / "ids" / f"{self._key(split)}.arrow", partial(self._write, split)))
+        store = cached(self._root, f"ids/{self._key(split)}.arrow", partial(self._write, split), Store.checked)
         if store.info.pairs == 0:
             raise UserError(f"the {split} split of {name} is empty; it must have one pair at least")
         return store
@@ -304,7 +304,8 @@ class Seq2SeqData(LightningDataModule):
     def _read_epoch(self, epoch: int) -> tuple[Lengths, IntArray]:
         """Written by whoever comes first and kept: the tokenizer draws without a seed, so never the same again."""
         assert self._epochs is not None
-        cached(self._epochs.path(epoch), partial(self._write, "train", sample=True))
+        name = f"ids/{self._epochs.path(epoch).name}"
+        cached(self._root, name, partial(self._write, "train", sample=True), Store.checked)
         lengths = self._epochs.epoch(epoch).lengths()
         return lengths, self._kept(lengths)
 

@@ -65,6 +65,15 @@ class Store:
         self.copy = _ragged(self._columns["copy"]) if "copy" in file.schema.names else None
         self.info = SplitInfo(**json.loads(file.schema.metadata[b"info"]))
 
+    @classmethod
+    def checked(cls, path: Path) -> "Store":
+        """Open a split, and raise ValueError where its rows are not what its counts say."""
+        store = cls(path)
+        store._columns.validate(full=True)
+        if len(store._columns) != store.info.pairs:
+            raise ValueError(f"{len(store._columns)} rows, where {store.info.pairs} are named")
+        return store
+
     def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
         return Store, (self.path,)
 

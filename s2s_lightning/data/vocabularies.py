@@ -53,8 +53,13 @@ def _trained(tokenizer: Tokenizer, corpus: Corpus, side: Side, root: Path) -> To
             "has none; give one, or a checkpoint's tokenizers by --data.tokenizers_from"
         )
     key = digest(FORMAT, tokenizer.spec(), side, corpus.fingerprint("train"))
-    path = cached(root / "tokenizers" / f"{key}.json", partial(_train, tokenizer, _texts(corpus, side)))
-    return type(tokenizer).load(json.loads(path.read_text(encoding="utf-8"))["state"])  # of the class that was asked for
+    train = partial(_train, tokenizer, _texts(corpus, side))
+    return cached(root, f"tokenizers/{key}.json", train, partial(_reread, type(tokenizer)))
+
+
+def _reread(cls: type[Tokenizer], path: Path) -> Tokenizer:
+    """Load a tokenizer of a class that is known already: the cache names none."""
+    return cls.load(json.loads(path.read_text(encoding="utf-8"))["state"])
 
 
 def _train(tokenizer: Tokenizer, texts: Iterable[str], path: Path) -> None:

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from s2s_lightning.data.cache import cache_root
+from s2s_lightning.data.cache import cache_root, private_folder
+from s2s_lightning.errors import UserError
 
 HISTORY = "generate_history"
 LENGTH = 1000
@@ -42,6 +43,7 @@ def history(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError, UserError):
+            private_folder(path.parent, path.parent)
+            path.touch(mode=0o600)  # what is typed may be private
             readline.write_history_file(path)

@@ -8,12 +8,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from s2s_lightning import __version__
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import cannot_be_written, write_whole
 from s2s_lightning.generating.requests import Request
 
 
@@ -42,10 +44,10 @@ class ResumableFile:
             self._resume()
         try:
             self._file: BinaryIO = open(self.path, "r+b" if self.done else "wb")  # noqa: SIM115  closed by close()
+            self._file.truncate(self._bytes)
+            self._file.seek(self._bytes)
         except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror}") from error
-        self._file.truncate(self._bytes)
-        self._file.seek(self._bytes)
+            raise cannot_be_written(path, error) from error
         self._note()
 
     def _resume(self) -> None:
@@ -83,9 +85,15 @@ class ResumableFile:
 
     def write(self, lines: bytes, requests: Iterable[Request]) -> None:
         """The answers to the next requests, on the disk when this returns."""
-        self._file.write(lines)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(lines)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                self._file.close()  # what it still holds would fail again
+            text = f"{cannot_be_written(self.path, error)}; the same command continues it"
+            raise UserError(text) from error
         self._bytes += len(lines)
         for request in requests:
             self._count(request)
@@ -98,9 +106,7 @@ class ResumableFile:
 
     def _note(self) -> None:
         done = {"lines": self.done, "bytes": self._bytes, "input": self._input}
-        partial = self.record.with_name(f"{self.record.name}.partial")
-        partial.write_text(json.dumps({"run": self.run, "done": done}, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.record)
+        write_whole(self.record, json.dumps({"run": self.run, "done": done}, indent=1) + "\n")
 
     def __enter__(self) -> Self:
         return self

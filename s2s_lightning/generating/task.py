@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from tqdm import tqdm
 
@@ -26,14 +26,20 @@ class Sink(Protocol):
         """The answers to the next requests."""
 
 
-class Stdout:
-    """Written window by window, so that a reader sees each."""
+class Stream:
+    """Stdout, a pipe or a device: written window by window, so that a reader sees each.
 
-    done = 0
+    Args:
+        file: it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.done = 0
 
     def write(self, lines: bytes, requests: Iterable[Request]) -> None:
-        sys.stdout.buffer.write(lines)
-        sys.stdout.buffer.flush()
+        self.file.write(lines)
+        self.file.flush()
 
 
 class Manner(NamedTuple):

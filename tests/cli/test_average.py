@@ -12,8 +12,8 @@ from torch import Tensor
 import s2s_lightning
 from s2s_lightning.averaging import average
 from s2s_lightning.callbacks.checkpoints import Validated, ranked
-from s2s_lightning.commands.average import written
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import whole_file
 from tests.cli.conftest import Run, command, done, fitted
 
 EACH_STEP = ["--trainer.limit_train_batches", 1, "--checkpoint.keep_last", 3, "--checkpoint.keep_best", 2]
@@ -283,7 +283,7 @@ def test_what_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) ->
     (tmp_path / "out").write_text("old")
 
     def fail() -> None:
-        with written(tmp_path / "out") as file:
+        with whole_file(tmp_path / "out") as file:
             file.write(b"new")
             raise RuntimeError
 

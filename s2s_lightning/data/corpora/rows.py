@@ -1,6 +1,7 @@
 """What all corpora of rows share: validation held out of training, references grouped by their source."""
 
 import json
+import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +37,7 @@ class RowCorpus(Corpus):
         self.hold_out = hold_out
         self.group_references = group_references
         self.seed = seed
+        self._states: dict[Split, list[tuple[int, int]]] = {}
         self._remarks: dict[Split, Counter[str]] = {}
 
     @abstractmethod
@@ -55,6 +57,7 @@ class RowCorpus(Corpus):
         """The options that, with the bytes, decide what is read: part of the cache's key."""
 
     def fingerprint(self, split: Split) -> str:
+        self._states[self._home(split)] = self._state(split)
         options = [split, self.hold_out, self.group_references, self.seed, *self.reading()]
         return digest(type(self).__name__, json.dumps(options), *map(file_digest, self.files(self._home(split))))
 
@@ -69,7 +72,21 @@ class RowCorpus(Corpus):
         rows = self.rows(self._home(split))
         if self.hold_out and split != "test":
             rows = (row for row in rows if self._is_held_out(row) == (split == "val"))
-        return self._grouped(split, rows) if self.group_references and split != "train" else rows
+        return self._unchanged(
+            split, self._grouped(split, rows) if self.group_references and split != "train" else rows
+        )
+
+    def _unchanged(self, split: Split, rows: Iterable[Pair]) -> Iterator[Pair]:
+        """The rows. Raises UserError behind the last where the files are others than those of the fingerprint."""
+        before = self._states.get(self._home(split)) or self._state(split)
+        yield from rows
+        if self._state(split) != before:
+            raise UserError(f"the files of the {split} split changed while they were read: begin again")
+
+    def _state(self, split: Split) -> list[tuple[int, int]]:
+        """Size and time of each file."""
+        found = map(os.stat, self.files(self._home(split)))
+        return [(said.st_size, said.st_mtime_ns) for said in found]
 
     def remark(self, split: Split, remarks: Counter[str]) -> None:
         """Keep what a whole pass over ``rows`` counted."""

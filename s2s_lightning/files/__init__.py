@@ -1,0 +1,33 @@
+"""Files as users name them: inputs that may be compressed, outputs that are whole or not there."""
+
+from s2s_lightning.files.names import full_stdout, replace_closed, shown, stdout
+from s2s_lightning.files.reading import can_be_read_again, check_file, decode_lines, decode_utf8, open_file, read_lines
+from s2s_lightning.files.writing import (
+    cannot_be_written,
+    check_output,
+    refuse_overwriting,
+    sync_folder,
+    whole_file,
+    write_whole,
+    written_through,
+)
+
+__all__ = [
+    "can_be_read_again",
+    "cannot_be_written",
+    "check_file",
+    "check_output",
+    "decode_lines",
+    "decode_utf8",
+    "full_stdout",
+    "open_file",
+    "read_lines",
+    "refuse_overwriting",
+    "replace_closed",
+    "shown",
+    "stdout",
+    "sync_folder",
+    "whole_file",
+    "write_whole",
+    "written_through",
+]
