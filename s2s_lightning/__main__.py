@@ -10,9 +10,8 @@ from importlib import import_module
 from typing import NoReturn
 
 from s2s_lightning import PROGRAM, __version__, signals
-        user_error = user_error_of(error)
-        if user_error is None and isinstance(error, OSError) and full_stdout(error):
-            user_error = UserError(f"stdout cannot be written: {error.strerror}")
+from s2s_lightning.errors import UserError, user_error_of
+from s2s_lightning.files.names import full_stdout, replace_closed
 from s2s_lightning.ranks import failures
 from s2s_lightning.ranks.place import place
 from s2s_lightning.suggest import closest, did_you_mean
@@ -132,13 +131,9 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-<<<<<<< HEAD
         user_error = user_error_of(error)
-=======
-        user_error = caused_by_user(error)
         if user_error is None and isinstance(error, OSError) and full_stdout(error):
             user_error = UserError(f"stdout cannot be written: {error.strerror}")
->>>>>>> main
         if not failures.alone():
             words = str(user_error) if user_error else f"{type(error).__name__}: {error}"
             failures.end(error, words, code=failures.USER_ERROR if user_error else 1)

@@ -78,19 +78,24 @@ def load(
     return Trained(module, data, config, quantized)
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint, or of what ``export`` made of one, on the CPU; nothing in it is run.
+def read(path: str | Path, *, check: bool = True) -> dict[str, Any]:
+    """Return the content of a checkpoint, or of what ``export`` made of one, on the CPU; nothing in it is run.
 
-    The tensors of a checkpoint are read when they are used.
+    The tensors of a checkpoint are read when they are used. The names in one that this user wrote may be imported.
+
+    Args:
+        path: the file, or the exported folder.
+        check: compare its checksums first, once for each file.
 
     Raises:
-        UserError: the file is missing, or is no checkpoint.
+        UserError: the file is missing, damaged, of a newer format, or no checkpoint.
     """
     if Path(path).is_dir():
         return read_folder(Path(path))
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}")
-    refuse_damaged(path)
+    if check:
+        refuse_damaged(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever a hostile file makes of a reader
@@ -119,7 +124,9 @@ def _refuse_unreal_sizes(checkpoint: dict[str, Any], path: str | Path) -> None:
         raise UserError(f"{path} is no checkpoint of s2s_lightning: its state_dict is not a mapping of tensors")
     for name, tensor in state.items():
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise UserError(f"{path}: the tensor {name} of shape {tuple(tensor.shape)} is larger than what the file holds")
+            raise UserError(
+                f"{path}: the tensor {name} of shape {tuple(tensor.shape)} is larger than what the file holds"
+            )
 
 
 def data_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -172,8 +179,8 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
             raise cause from error
         why = " ".join(str(error).split())
         raise UserError(
-            f"{path}, written by s2s_lightning {written_by(checkpoint)}, does not fit {owner.__name__} of {__version__}: "
-            f"{why}; install the version or the code that wrote it"
+            f"{path}, written by s2s_lightning {written_by(checkpoint)}, does not fit {owner.__name__} of "
+            f"{__version__}: {why}; install the version or the code that wrote it"
         ) from error
     return module
 

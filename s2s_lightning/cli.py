@@ -40,6 +40,9 @@ from s2s_lightning.checkpoint import (
     refuse,
     stored_config,
 )
+from s2s_lightning.checkpoints.guard import check_names, known_names_alone, without_places
+from s2s_lightning.checkpoints.names import mentioned
+from s2s_lightning.checkpoints.signature import is_own
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError, check_seed
@@ -78,8 +81,8 @@ INJECTED = {
 }
 """Attribute of the module -> (type, default class, help). A checkpoint does not settle them."""
 
-KEPT_FOR_EVALUATION = ("callbacks", "default_root_dir")
-"""The trainer settings of a checkpoint that hold for evaluation too; the others are about training and its machine."""
+LEFT_TO_TRAINING = ("trainer", "objective", "optimizer", "schedule", "checkpoint", "patience", "compile")
+"""Groups of a stored configuration that an evaluation neither needs nor builds: callbacks and loggers among them."""
 
 
 register_type(CheckpointFile, partial(as_text, kind=CheckpointFile), CheckpointFile.named)
@@ -113,6 +116,7 @@ class CLI(LightningCLI):
         self.fingerprints: dict[str, str] = {}
         self.changed: list[Change] = []
         self.given = given(args)
+        self.typed = typed_names(args)
         self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
         super().__init__(
@@ -192,6 +196,10 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """The settings of the checkpoint, if any, then the configuration files and options in their order."""
+        with known_names_alone(self.typed):
+            self._parse(parser, args)
+
+    def _parse(self, parser: LightningArgumentParser, args: Any) -> None:
         stored = known = self._stored(self.given)
         if self.run and self.run.checkpoint:
             stored = self._stored({"ckpt_path": str(self.run.checkpoint)})
@@ -241,14 +249,16 @@ class CLI(LightningCLI):
                 self.goes_on_with, self.goes_on_at = identity_of(checkpoint), checkpoint["global_step"]
                 self.fingerprints = data_state(checkpoint).get("fingerprints", {})
             config = stored_config(checkpoint)
-            if self.command != "fit" and "trainer" in config:
-                config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
-            return config
+            if self.command != "fit":
+                config = {key: value for key, value in config.items() if key not in LEFT_TO_TRAINING}
+            check_names(config, path, self.typed)
+            return config if is_own(path) else without_places(config, path)
         if self.command not in ("fit", "prepare"):
             raise UserError(f"{self.command} needs --ckpt_path, a checkpoint to evaluate")
         if path := given.get("init_from"):
-            stored = stored_config(read(path))
-            return {} if "model" in given else {"model": stored["model"]}
+            model = stored_config(read(path))["model"]
+            check_names(model, path, self.typed)
+            return {} if "model" in given else {"model": model}
         return {}
 
     def _plain(self) -> Config:
@@ -260,7 +270,8 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         try:
-            self.config_init = self.parser.instantiate(self._settled())
+            with known_names_alone(self.typed):
+                self.config_init = self.parser.instantiate(self._settled())
         except ValueError as error:
             refuse_missing_package(error)
             raise
@@ -396,6 +407,16 @@ def run(command: str, args: Sequence[str]) -> None:
         cli.start()
     finally:
         release()
+
+
+def typed_names(args: Sequence[str]) -> set[str]:
+    """Return the names of classes that the user typed, or wrote into a file that an option names.
+
+    The file of a W&B sweep's trial, which a server has filled, gives values alone.
+    """
+    served = [path for path in config_files(args) if path.suffix == ".json" and in_sweep()]
+    files = [path for path in config_files(args) if path not in served]
+    return mentioned([*args, *(path.read_text(encoding="utf-8", errors="replace") for path in files)])
 
 
 def usage(command: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_args, get_origin
 import jsonargparse
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from s2s_lightning.checkpoints.names import unknown
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, closest_key, did_you_mean
 
@@ -292,7 +293,12 @@ def _bad_argument(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     return f"{match[1]}: {match[2]}{hint}"
 
 
+def _not_known(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return unknown(match[1], f"the value of {place.option()}")
+
+
 _MISTAKES: dict[str, _Mistake] = {
+    r"Importing '([^']+)' is not allowed": _not_known,
     r"Group '([^']+)' does not accept option '([^']+)'": _unknown,
     r"Option '([^']+?)(?:\.class_path|\.init_args.*)?' is not accepted": _unknown,
     r"unrecognized arguments: ([^\s=]+)": _unrecognized,

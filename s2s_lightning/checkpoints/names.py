@@ -5,6 +5,7 @@ Lightning, or if the program has imported it already as a subclass of what the s
 trust of the user: ``--trust MODULE``, ``load(trust=[...])``, or a checkpoint that the user wrote (``signature``).
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -23,8 +24,10 @@ FORMER: dict[str, str] = {}
 DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 """What can be the full name of a class or a function."""
 
+VARIABLE = "S2S_LIGHTNING_TRUST"
+"""Environment variable of trusted modules, by which the processes of a run trust the same; commas between them."""
+
 _allowed: set[str] = set()
-_trusted: set[str] = set()
 
 
 def allow(value: Any) -> None:
@@ -45,20 +48,25 @@ def trust(modules: Iterable[str]) -> None:
             spec = None
         if spec is None:
             raise UserError(f"--trust {name}: there is no such module; give its name, such as my_model for my_model.py")
-        if name not in _trusted:
+        if name not in trusted():
             print(f"trusted: {name}, imported from {spec.origin}", file=sys.stderr)
-        _trusted.add(name)
+            os.environ[VARIABLE] = ",".join([*trusted(), name])
+
+
+def trusted() -> list[str]:
+    """Return the modules that the user trusts."""
+    return [name for name in os.environ.get(VARIABLE, "").split(",") if name]
 
 
 def is_trusted(name: str) -> bool:
     """True if the user trusts the module of a dotted name, or a package above it."""
-    parts = name.split(".")
-    return name in _allowed or any(".".join(parts[:n]) in _trusted for n in range(1, len(parts) + 1))
+    parts, modules = name.split("."), trusted()
+    return name in _allowed or any(".".join(parts[:n]) in modules for n in range(1, len(parts) + 1))
 
 
 def allowed() -> set[str]:
     """Return the names and modules that the user trusts."""
-    return _allowed | _trusted
+    return {*_allowed, *trusted()}
 
 
 def mentioned(value: Any) -> set[str]:
@@ -123,7 +131,7 @@ def unknown(name: str, file: object, kind: str = "class") -> str:
     """Return the line that refuses a name."""
     module = name.rpartition(".")[0] or name
     return (
-        f"{file} names the {kind} {name}, which is not part of s2s_lightning; it is not imported, because importing runs "
+        f"{file} names the {kind} {name}, which is not part of s2s_lightning; it is not imported, for that runs its "
         f"code: if you trust it, add --trust {module} ({PROGRAM} COMMAND --trust {module}, or load(..., trust=[...]))"
     )
 
@@ -141,4 +149,6 @@ def _imported(name: str, file: object) -> Any:
         for part in parts[end:]:
             found = getattr(found, part, None)
         return found
-    raise UserError(f"{file} needs the module {parts[0]}, which is not on the path; run from its folder, or set PYTHONPATH")
+    raise UserError(
+        f"{file} needs the module {parts[0]}, which is not on the path; run from its folder, or set PYTHONPATH"
+    )

@@ -8,17 +8,20 @@ from s2s_lightning.errors import UserError
 
 FORMAT_KEY = "s2s_lightning_format"
 
-FORMAT = [1, __version__]
-"""Number of the format, raised when older programs cannot read it, and the version of the package that wrote it."""
+NUMBER = 1
+"""Number of the format, raised when older programs cannot read it."""
+
+FORMAT = [NUMBER, __version__]
+"""The format, and the version of the package that wrote the file."""
 
 
 def check_version(content: Mapping[str, Any], path: object) -> None:
     """Raise UserError for a file of a newer format; one without a format is older than all."""
     number, writer = content.get(FORMAT_KEY) or (0, "")
-    if number > FORMAT[0]:
+    if number > NUMBER:
         raise UserError(
-            f"{path} has format {number}, written by s2s_lightning {writer}, and this is {__version__}, which reads up to "
-            f"format {FORMAT[0]}: install the newer version"
+            f"{path} has format {number}, written by s2s_lightning {writer}; this is {__version__}, which reads formats up "
+            f"to {NUMBER}: install the newer version"
         )
 
 

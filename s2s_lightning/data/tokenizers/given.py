@@ -207,7 +207,9 @@ def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
     if not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint")
     if not is_zipfile(checkpoint) or damage(checkpoint, "/data.pkl"):
-        raise UserError(f"{checkpoint}: not a checkpoint, or a damaged one; give one that s2s_lightning fit has written")
+        raise UserError(
+            f"{checkpoint}: not a checkpoint, or a damaged one; give one that s2s_lightning fit has written"
+        )
     content = torch.load(checkpoint, map_location="meta", weights_only=True)
     if is_own(checkpoint):
         allow({key: part for key, part in content.items() if key != "state_dict"})
