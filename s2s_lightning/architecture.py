@@ -6,7 +6,7 @@ Shape letters: B batch, S source, T target, D width, E embedding, H heads, V voc
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -145,11 +145,13 @@ class Readout(nn.Module, ABC):
     """From hidden states to scores over the target vocabulary.
 
     ``normalised`` says that the scores are log-probabilities already; ``needs_attention`` that the decoder must return
-    its attention: the readout copies, and id V + i is the source's word at position i.
+    its attention: the readout copies, and id V + i is the source's word at position i. ``vocabulary_rows`` names the
+    parameters with a row for each target symbol, which ``--init_from`` carries to another vocabulary.
     """
 
     normalised = False
     needs_attention = False
+    vocabulary_rows: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
     @abstractmethod
     def forward(self, output: DecoderOutput, src: Tensor) -> Tensor:
@@ -241,6 +243,18 @@ class Seq2Seq(nn.Module):
     def tgt_vocab_size(self) -> int:
         """V of the target side."""
         return cast(nn.Embedding, self.tgt_embedding).num_embeddings
+
+    def vocabulary_rows(self) -> dict[str, Literal["src", "tgt"]]:
+        """Name each parameter with a row for each symbol -> the vocabulary of the rows."""
+        embeddings: dict[str, Literal["src", "tgt"]] = {"src_embedding": "src", "tgt_embedding": "tgt"}
+        names = {
+            ".".join(filter(None, (part, name, "weight"))): side
+            for part, side in embeddings.items()
+            for name, module in self.get_submodule(part).named_modules()
+            if isinstance(module, nn.Embedding)
+        }
+        of_readout = [name for name in self.readout.vocabulary_rows if hasattr(self.readout, name)]
+        return {**names, **{f"readout.{name}": "tgt" for name in of_readout}}
 
     def start(self, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None) -> State:
         """Read the source: src, src_padding and src_copy (B, S) as in ``Batch``."""

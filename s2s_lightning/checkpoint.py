@@ -1,7 +1,7 @@
 """A checkpoint alone is enough: its configuration, its network, its tokenizers."""
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from s2s_lightning.checkpoints.guard import check_names, known_names_alone
 from s2s_lightning.checkpoints.names import allow, lookup
 from s2s_lightning.checkpoints.signature import damage, is_own
 from s2s_lightning.checkpoints.version import check_version, written_by
+from s2s_lightning.checkpoints.vocabulary_rows import Moves, lines, move_rows, moves_between
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers
 from s2s_lightning.data.vocabularies import Tokenizers
@@ -269,19 +270,53 @@ def leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def initialise_from(module: Seq2SeqModule, state: dict[str, Tensor]) -> list[str]:
-    """Copy the weights that match in name and shape; a line for each tensor that does not, on either side."""
+def vocabulary_moves(checkpoint: dict[str, Any], data: Seq2SeqData) -> tuple[list[str], Moves | None]:
+    """Return lines on vocabularies that are not the checkpoint's, and where its rows go in those of ``data``."""
+    frozen = data_state(checkpoint).get("tokenizers")
+    if frozen is None:
+        return ["the checkpoint has no tokenizers: rows of embeddings and readout keep their places"], None
+    theirs, ours = Tokenizers.from_state(frozen), data.tokenizers
+    moves = moves_between(theirs, ours)
+    return list(lines(moves, theirs.tgt is None and ours.tgt is None)), moves
+
+
+def initialise_from(module: Seq2SeqModule, state: dict[str, Tensor], moves: Moves | None = None) -> list[str]:
+    """Copy the weights that match in name and shape, rows of other vocabularies to the same symbols.
+
+    Args:
+        module: gets the weights.
+        state: the checkpoint's.
+        moves: from its vocabularies to those of ``module``; None: they are the same.
+
+    Returns:
+        A line for each tensor that does not match, on either side.
+    """
     own = module.state_dict()
-    matching = {name: t for name, t in state.items() if name in own and own[name].shape == t.shape}
+    both = own.keys() & state.keys()
+    sides = {f"model.{name}": side for name, side in module.model.vocabulary_rows().items()}
+    of_rows = {name: move for name, side in sides.items() if name in both and moves and (move := moves[side])}
+    of_rows = {name: move for name, move in of_rows.items() if move.concerns(state[name], own[name])}
+    matching = {name: t for name, t in state.items() if name in both - of_rows.keys() and own[name].shape == t.shape}
     module.load_state_dict(matching, strict=False)
-    return [*_not_initialised(own, state), *(f"{name}: not in this model" for name in state if name not in own)]
+    moved = move_rows(own, state, of_rows)
+    found = [*_not_initialised(own, state, matching.keys() | moved), *_merged(own, state)]
+    return [*found, *(f"{name}: not in this model" for name in state if name not in own)]
 
 
-def _not_initialised(own: dict[str, Tensor], state: dict[str, Tensor]) -> Iterator[str]:
+def _merged(own: dict[str, Tensor], state: dict[str, Tensor]) -> Iterator[str]:
+    """Yield a line for each tensor that is shared here, and was two in the checkpoint."""
+    theirs = tied({name: state[name] for name in own if name in state})
+    for name, owner in tied(own).items():
+        two = name in theirs and owner in theirs and theirs[name] != theirs[owner]
+        if two and not torch.equal(state[name], state[owner]):
+            yield f"{owner} and {name}: one tensor here, two in the checkpoint; where they differ the second counts"
+
+
+def _not_initialised(own: dict[str, Tensor], state: dict[str, Tensor], copied: Set[str]) -> Iterator[str]:
     for name, tensor in own.items():
         if name not in state:
             yield f"{name}: not in the checkpoint, stays at its initialisation"
-        elif state[name].shape != tensor.shape:
+        elif name not in copied:
             shapes = f"{tuple(state[name].shape)} in the checkpoint, {tuple(tensor.shape)} here"
             yield f"{name}: {shapes}, stays at its initialisation"
 

@@ -39,10 +39,12 @@ from s2s_lightning.checkpoint import (
     read,
     refuse,
     stored_config,
+    vocabulary_moves,
 )
 from s2s_lightning.checkpoints.guard import check_names, known_names_alone, without_places
 from s2s_lightning.checkpoints.names import mentioned
 from s2s_lightning.checkpoints.signature import is_own
+from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError, check_seed
@@ -283,8 +285,10 @@ class CLI(LightningCLI):
             refuse_other_data(self.datamodule.fingerprints(), self.fingerprints, self._plain(), self.stored)
             say(self.changed)
         if self.config.init_from:
-            differences = initialise_from(self.model, read(self.config.init_from)["state_dict"])
-            rank_zero_info("\n".join([f"weights from {self.config.init_from}", *differences]))
+            checkpoint = read(self.config.init_from)
+            moved, moves = vocabulary_moves(checkpoint, self.datamodule)
+            differences = initialise_from(self.model, checkpoint["state_dict"], moves)
+            rank_zero_info("\n".join([f"weights from {self.config.init_from}", *moved, *differences]))
         attach(self.model, self.datamodule, trains=self.command == "fit")
         self.model._log_hyperparams = False  # a part of the configuration, which is logged as a whole
         self.trainer = self.instantiate_trainer()
@@ -361,6 +365,7 @@ class CLI(LightningCLI):
     def start(self) -> None:
         """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
         watch_children()
+        stay_on_this_machine()
         try:
             with explained(Path(self.trainer.default_root_dir)):
                 if self.command == "fit":

@@ -33,8 +33,18 @@ class Parser(jsonargparse.ArgumentParser):
     def instantiate(self, namespace: jsonargparse.Namespace, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:
         """The objects of a configuration; a constructor's ValueError is a UserError."""
         kwargs = {"instantiators": [(constructed, object, True)], **kwargs}
-        objects: jsonargparse.Namespace = super().instantiate(namespace, *args, **kwargs)
+        _refusals.clear()
+        try:
+            objects: jsonargparse.Namespace = super().instantiate(namespace, *args, **kwargs)
+        except ValueError as error:
+            if _refusals:  # of a class that may be one of several things, where jsonargparse tries the others too
+                raise _refusals[0] from error
+            raise
         return objects
+
+
+_refusals: list[UserError] = []
+"""What constructors have refused since ``instantiate`` began."""
 
 
 def constructed(owner: type, *args: Any, **kwargs: Any) -> Any:
@@ -45,11 +55,15 @@ def constructed(owner: type, *args: Any, **kwargs: Any) -> Any:
     """
     try:
         return owner(*args, **kwargs)
+    except UserError as error:
+        _refusals.append(error)
+        raise
     except (ValueError, TypeError, MisconfigurationException) as error:
         inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
         if isinstance(error, TypeError) and inside:
             raise
-        raise UserError(f"{owner.__name__}: {error}") from error
+        _refusals.append(UserError(f"{owner.__name__}: {error}"))
+        raise _refusals[-1] from error
 
 
 def explain(message: str, parser: jsonargparse.ArgumentParser) -> str:

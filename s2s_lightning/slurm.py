@@ -4,6 +4,7 @@ import os
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
+from s2s_lightning.cluster.loopback import ADDRESS
 from s2s_lightning.errors import UserError
 
 
@@ -16,6 +17,13 @@ class Slurm(SLURMEnvironment):
 
     def __init__(self) -> None:
         super().__init__(auto_requeue=False)
+
+    @property
+    def main_address(self) -> str:
+        """The loopback address where the job has one node, so that its store is not on the network."""
+        if "MASTER_ADDR" not in os.environ and os.environ.get("SLURM_NNODES") == "1":
+            return ADDRESS
+        return super().main_address
 
     def node_rank(self) -> int:
         """Raises UserError where srun has not started this process."""

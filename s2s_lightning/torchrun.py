@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from s2s_lightning.cluster.loopback import local_arguments, stay_on_this_machine
+
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
@@ -39,8 +41,9 @@ def main(args: Sequence[str] | None = None) -> None:
     from torch.distributed.elastic.rendezvous import RendezvousError
 
     retell()
+    stay_on_this_machine()
     try:
-        run.main(sys.argv[1:] if args is None else args)
+        run.main(local_arguments(sys.argv[1:] if args is None else args))
     except ChildFailedError as error:
         _, first = error.get_first_failure()
         if not any(told(failure) for failure in error.failures.values()):

@@ -149,6 +149,9 @@ class ToyData(LightningDataModule):
     def references(self, split: str, indices: Sequence[int]) -> list[tuple[str, ...]]:
         return [(" ".join(self.words[index]),) for index in indices]
 
+    def unequal(self, split: str, indices: Sequence[int]) -> dict[str, int]:
+        return {}
+
     def decode(self, ids: Sequence[Sequence[int]], sources: Sequence[str] | None = None) -> list[str]:
         return [decode(row) for row in ids]
 

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Split
 from s2s_lightning.callbacks.run import at_step, has_texts, run_folder, texts
+from s2s_lightning.data.round_trip import listed
 from s2s_lightning.metrics import Metric, Score, Tokenize, corpus_scores, default_metrics
 
 
@@ -62,8 +63,13 @@ class Evaluation(Gathering[Scored]):
         step = at_step(trainer) if trainer.global_step else {}  # in fit, or in a test right after it
         pl_module.log_dict({**values, **step}, batch_size=1)
         self.signatures = {name: score.signature for name, score in scores.items() if score.signature}
+        unequal = texts(trainer).unequal(split, [row.index for row in rows]) if has_texts(trainer) else {}
+        if unequal:
+            pl_module.print(
+                f"{split}: references that no output can equal, which count as wrong: {listed(unequal, len(rows))}"
+            )
         if trainer.is_global_zero:
-            self.keep(trainer, split, scores)
+            self.keep(trainer, split, scores, unequal)
 
     def _text_scores(self, trainer: Trainer, split: Split, rows: list[Scored]) -> dict[str, Score]:
         if not has_texts(trainer):
@@ -72,16 +78,17 @@ class Evaluation(Gathering[Scored]):
         hypotheses = data.decode([row.hypothesis for row in rows], data.sources(split, indices))
         return corpus_scores(hypotheses, data.references(split, indices), self.metrics)
 
-    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score]) -> None:
-        """Write the scores into the run's folder."""
-        content = {"step": trainer.global_step, "scores": {name: s._asdict() for name, s in scores.items()}}
+    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score], unequal: dict[str, int]) -> None:
+        """Write the scores into the run's folder, and how many references no output can equal, by reason."""
+        values = {name: score._asdict() for name, score in scores.items()}
+        content = {"step": trainer.global_step, "scores": values, "unequal_references": unequal}
         (run_folder(trainer) / f"{split}_scores.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 class EvaluationLog(Evaluation):
     """``Evaluation`` without its file: a plain ``Trainer`` has no folder of its own for one."""
 
-    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score]) -> None:
+    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score], unequal: dict[str, int]) -> None:
         """Write nothing."""
 
 

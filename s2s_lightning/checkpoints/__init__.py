@@ -1,1 +1,1 @@
-"""Files of a training that others may have made: which names in them are looked up, and which files are one's own."""
+"""Checkpoints: what is read from them, and what of it may be used."""

@@ -25,11 +25,12 @@ from s2s_lightning.data.bucketing import (
 )
 from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
 from s2s_lightning.data.copying import Copier, IdRows
-from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split
+from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split, pairs
 from s2s_lightning.data.dataset import Copies, EpochwiseDataset, PairDataset
 from s2s_lightning.data.position import Position, accumulated, accumulation, position_of
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
+from s2s_lightning.data.round_trip import listed
 from s2s_lightning.data.store import Store, write_evaluation, write_training
 from s2s_lightning.data.tokenizers import CheckpointFile, Tokenizer
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers, opened
@@ -209,9 +210,9 @@ class Seq2SeqData(LightningDataModule):
         return self._fingerprints[split]
 
     def _write(self, split: Split, path: Path, *, sample: bool = False) -> None:
-        pairs = progress(self.corpus.read(split), f"Preparing {split}", "pairs")
+        read = progress(pairs(self.corpus, split), f"Preparing {split}", "pairs")
         write = partial(write_training, sample=sample) if split == "train" else write_evaluation
-        write(pairs, self.tokenizers, self._copier(), path)
+        write(read, self.tokenizers, self._copier(), partial(self.corpus.remarks, split), path)
 
     def _copier(self) -> Copier | None:
         if not self.copy:
@@ -352,6 +353,10 @@ class Seq2SeqData(LightningDataModule):
         """The right answers of items of an evaluation split."""
         return self.store(split).references(indices)
 
+    def unequal(self, split: Split, indices: Sequence[int]) -> dict[str, int]:
+        """Count the items of an evaluation split none of whose references any output can equal, by reason."""
+        return self.store(split).unequal(indices)
+
     def decode(self, ids: Sequence[Sequence[int]], sources: Sequence[str] | None = None) -> list[str]:
         """The text of each row of target ids.
 
@@ -416,6 +421,9 @@ class Seq2SeqData(LightningDataModule):
             info = self.store(split).info
             rows.append((f"{split} pairs", f"{info.pairs:,}"))
             rows.append((f"{split} tokens, src + tgt", f"{info.src_tokens:,} + {info.tgt_tokens:,}"))
+            rows += [(f"{split}: {reason}", f"{count:,}") for reason, count in info.remarks.items()]
+            if split != "train" and (unequal := self.store(split).unequal()):
+                rows.append((f"{split} references that no output can equal", listed(unequal, info.pairs)))
             if info.src_unknown or info.tgt_unknown:
                 copyable = f" ({info.copyable:,} of them stand in the source)" if self.copy else ""
                 unknown = f"{info.src_unknown:,} + {info.tgt_unknown:,}{copyable}"

@@ -5,7 +5,7 @@ unnamed raw files first, which are mapped and handed to Arrow as they are, so th
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -20,10 +20,14 @@ from s2s_lightning.data.cache import chunks
 from s2s_lightning.data.copying import Copier
 from s2s_lightning.data.corpora import Pair
 from s2s_lightning.data.ragged import Ragged
+from s2s_lightning.data.round_trip import counted, unequal
 from s2s_lightning.data.vocabularies import Tokenizers
 
 CHUNK = 4096
 """Pairs that are encoded at once."""
+
+BROKEN = "texts with a line end inside"
+"""The remark on texts that are kept as they are; a quote that is closed rows later makes such a one."""
 
 
 class SplitInfo(NamedTuple):
@@ -36,6 +40,7 @@ class SplitInfo(NamedTuple):
         src_unknown: how many source ids are UNK.
         tgt_unknown: how many target tokens the vocabulary has not.
         copyable: how many of these stand in their source, where that was looked for.
+        remarks: what was skipped, merged or is uncommon in its texts, counted by reason.
     """
 
     pairs: int
@@ -43,7 +48,8 @@ class SplitInfo(NamedTuple):
     tgt_tokens: int
     src_unknown: int
     tgt_unknown: int
-    copyable: int = 0
+    copyable: int
+    remarks: dict[str, int]
 
 
 class Store:
@@ -86,34 +92,54 @@ class Store:
         """The right answers of items of an evaluation split."""
         return [tuple(texts) for texts in self._take("references", indices)]
 
+    def unequal(self, indices: Sequence[int] | None = None) -> dict[str, int]:
+        """Count the items (all of them) of an evaluation split that no output can equal, by reason."""
+        reasons = self._columns["unequal"].to_numpy()
+        return counted(reasons if indices is None else reasons[np.asarray(indices, np.int64)])
+
     def _take(self, column: str, indices: Sequence[int]) -> list[Any]:
         values: list[Any] = self._columns[column].take(pa.array(indices, pa.int64())).to_pylist()
         return values
 
 
+Remarks = Callable[[], Mapping[str, int]]
+"""What a corpus counted, asked when all of its pairs have been read."""
+
+
 def write_training(
-    pairs: Iterable[Pair], tokenizers: Tokenizers, copier: Copier | None, path: Path, *, sample: bool = False
+    pairs: Iterable[Pair],
+    tokenizers: Tokenizers,
+    copier: Copier | None,
+    remarks: Remarks,
+    path: Path,
+    *,
+    sample: bool = False,
 ) -> None:
-    """Each reference makes a pair of its own; texts are not kept. ``sample``: in pieces drawn at random."""
+    """Write a pair for each reference, without texts; ``sample``: in pieces drawn at random."""
     rows = ((pair.src, reference) for pair in pairs for reference in pair.refs)
-    _write(rows, tokenizers, copier, {}, path, sample=sample)
+    _write(rows, tokenizers, copier, {}, remarks, path, sample=sample)
 
 
-def write_evaluation(pairs: Iterable[Pair], tokenizers: Tokenizers, copier: Copier | None, path: Path) -> None:
-    """The first reference gives the target ids; all texts are kept, and held in memory until written."""
+def write_evaluation(
+    pairs: Iterable[Pair], tokenizers: Tokenizers, copier: Copier | None, remarks: Remarks, path: Path
+) -> None:
+    """Write the ids of each first reference and all texts, which are held in memory until written."""
     items = list(pairs)
-    texts = {
+    reasons = [unequal(chunk, tokenizers, copier) for chunk in chunks(items, CHUNK)]
+    further = {
         "source": pa.array([item.src for item in items], pa.large_string()),
         "references": pa.array([item.refs for item in items], pa.large_list(pa.large_string())),
+        "unequal": pa.array(np.concatenate([np.empty(0, np.uint8), *reasons])),
     }
-    _write(((item.src, item.refs[0]) for item in items), tokenizers, copier, texts, path)
+    _write(((item.src, item.refs[0]) for item in items), tokenizers, copier, further, remarks, path)
 
 
 def _write(
     pairs: Iterable[tuple[str, str]],
     tokenizers: Tokenizers,
     copier: Copier | None,
-    texts: dict[str, pa.Array],
+    further: dict[str, pa.Array],
+    remarks: Remarks,
     path: Path,
     *,
     sample: bool = False,
@@ -124,17 +150,21 @@ def _write(
         src = _Side(tokenizers.src.vocab_size, *files[:2])
         size, wide = tokenizers.target.vocab_size, copier is not None
         tgt, copy = _Side(size, *files[2:4], wide=wide), _Side(size, *files[4:], wide=wide)
+        broken = 0
         for chunk in chunks(pairs, CHUNK):
             sources, targets = zip(*chunk, strict=True)
+            broken += sum("\n" in text or "\r" in text for text in (*sources, *targets))
             src.write(encode_source(sources))
             if copier is None:
                 tgt.write(encode_target(targets))
             else:
                 tgt.write(copier.encode_targets(targets, sources))
                 copy.write(copier.encode_sources(sources))
-        columns = {"src": src.array(), "tgt": tgt.array(), **({"copy": copy.array()} if copier else {}), **texts}
+        columns = {"src": src.array(), "tgt": tgt.array(), **({"copy": copy.array()} if copier else {}), **further}
         unknown = src.unknown, tgt.unknown + tgt.copyable
-        info = SplitInfo(src.rows, src.tokens, tgt.tokens, *unknown, tgt.copyable)
+        found = {**remarks(), BROKEN: broken}
+        counts = {reason: count for reason, count in found.items() if count}
+        info = SplitInfo(src.rows, src.tokens, tgt.tokens, *unknown, tgt.copyable, counts)
         batch = pa.record_batch(columns).replace_schema_metadata({"info": json.dumps(info._asdict())})
         with pa.ipc.new_file(str(path), batch.schema) as writer:
             writer.write_batch(batch)

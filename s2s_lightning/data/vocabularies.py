@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from s2s_lightning.data.cache import FORMAT, cached, digest
-from s2s_lightning.data.corpora import Corpus
+from s2s_lightning.data.corpora import Corpus, pairs
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.tokenizers import Tokenizer, thaw
 from s2s_lightning.errors import UserError
@@ -68,7 +68,7 @@ def _train(tokenizer: Tokenizer, texts: Iterable[str], path: Path) -> None:
 
 
 def _texts(corpus: Corpus, side: Side) -> Iterator[str]:
-    for pair in corpus.read("train"):
+    for pair in pairs(corpus, "train"):
         if side != "tgt":
             yield pair.src
         if side != "src":

@@ -9,8 +9,8 @@ import torch
 from s2s_lightning.callbacks import Evaluation
 from s2s_lightning.callbacks.checkpoints import PREVIOUS, BestAndLast
 from s2s_lightning.callbacks.whole_files import TEMPORARY, WholeFiles
-from s2s_lightning.errors import UserError
 from s2s_lightning.checkpoints.signature import damage
+from s2s_lightning.errors import UserError
 from tests.toy import ToyData, ToyModule, toy_trainer
 
 

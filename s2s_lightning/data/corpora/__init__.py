@@ -1,6 +1,6 @@
 """Where pairs of text come from."""
 
-from s2s_lightning.data.corpora.base import SPLITS, Corpus, Pair, Split
+from s2s_lightning.data.corpora.base import SPLITS, Corpus, Pair, Split, pairs
 from s2s_lightning.data.corpora.cmudict import CMUDict
 from s2s_lightning.data.corpora.generated import Generated
 from s2s_lightning.data.corpora.hub import Hub, Saved
@@ -20,4 +20,5 @@ __all__ = [
     "Table",
     "TargetSide",
     "TextFiles",
+    "pairs",
 ]

@@ -3,9 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from reprlib import repr as brief
+from typing import Any, Literal, NamedTuple
 
 from s2s_lightning.data.tokenizers import BPE, Tokenizer
+from s2s_lightning.data.tokenizers.text import check_text
+from s2s_lightning.errors import UserError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -50,6 +53,33 @@ class Corpus(ABC):
     def tokenizers(self) -> tuple[Tokenizer, Tokenizer | None]:
         """Source and target tokenizer, when the user names none; None for one that serves both sides."""
         return BPE(), None
+
+
+def as_pair(src: Any, tgt: Any, where: str) -> Pair:
+    """Return the fields of a row as texts.
+
+    Raises:
+        UserError: a field holds something else, or text that no file can hold, naming ``where``.
+    """
+    refs = [tgt] if isinstance(tgt, str) else tgt
+    if not (isinstance(src, str) and isinstance(refs, list) and refs and all(isinstance(ref, str) for ref in refs)):
+        raise UserError(
+            f"{where}: {brief(src)} and {brief(tgt)}: a source must be text, a target text or a list of texts"
+        )
+    for text in (src, *refs):
+        check_text(text, where)
+    return Pair(src, tuple(refs))
+
+
+def pairs(corpus: Corpus, split: Split) -> Iterator[Pair]:
+    """Yield the pairs of a split of anybody's corpus.
+
+    Raises:
+        UserError: one of them is no pair of texts, naming its number.
+    """
+    for number, (src, refs) in enumerate(corpus.read(split), 1):
+        where = f"{type(corpus).__name__}, {split}, pair {number}"
+        yield as_pair(src, list(refs) if isinstance(refs, tuple) else refs, where)
 
 
 def rank(seed: int, text: str) -> int:

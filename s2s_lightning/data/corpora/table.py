@@ -3,13 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from reprlib import repr as brief
 from typing import Any
 
-from s2s_lightning.data.corpora.base import Pair, Split
+from s2s_lightning.data.corpora.base import Pair, Split, as_pair
 from s2s_lightning.data.corpora.rows import RowCorpus
 from s2s_lightning.data.corpora.table_formats import Column, read_table, table_format
-from s2s_lightning.data.tokenizers.text import check_text
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import check_file
 
@@ -82,19 +80,3 @@ def _check_columns(**columns: Any) -> None:
             raise UserError(f"{side}={column}: columns are counted from 0; give 0 or more, or a name")
         if not isinstance(column, int | str) and (column is not None or side == "tgt"):
             raise UserError(f"{side}={column}: give the name of a column, or its number from 0")
-
-
-def as_pair(src: Any, tgt: Any, where: str) -> Pair:
-    """Return the fields of a row as texts.
-
-    Raises:
-        UserError: a field holds something else, or text that no file can hold, naming ``where``.
-    """
-    refs = [tgt] if isinstance(tgt, str) else tgt
-    if not (isinstance(src, str) and isinstance(refs, list) and refs and all(isinstance(ref, str) for ref in refs)):
-        raise UserError(
-            f"{where}: {brief(src)} and {brief(tgt)}: a source must be text, a target text or a list of texts"
-        )
-    for text in (src, *refs):
-        check_text(text, where)
-    return Pair(src, tuple(refs))

@@ -17,6 +17,27 @@ if TYPE_CHECKING:
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 """How PAD, BOS, EOS and UNK are shown."""
 
+LARGEST = 10_000_000
+"""The most ids of a vocabulary: libraries reserve memory for as many as are asked for."""
+
+
+def check_vocabulary(vocab_size: int | None, smallest: int, start: str, min_frequency: int = 1) -> None:
+    """Check a vocabulary's size, where one is given, and the least frequency of its symbols.
+
+    Args:
+        vocab_size: ids in all.
+        smallest: the least it can be.
+        start: what these first ids are, in an error.
+        min_frequency: how often a symbol must be seen.
+
+    Raises:
+        UserError: one of the two cannot be.
+    """
+    if vocab_size is not None and not smallest <= vocab_size <= LARGEST:
+        raise UserError(f"vocab_size={vocab_size}: it must be from {smallest} ({start}) to {LARGEST:,}")
+    if not 0 <= min_frequency < 2**31:
+        raise UserError(f"min_frequency={min_frequency}: it must be from 0, which keeps all, to below {2**31:,}")
+
 
 class Tokenizer(ABC):
     """Text to ids and back.
@@ -78,6 +99,10 @@ class Tokenizer(ABC):
     def vocabulary(self) -> list[str]:
         """What each id is called, PAD, BOS, EOS and UNK first, in a list for other programs."""
         return self.tokens(range(self.vocab_size))
+
+    def identities(self) -> list[str]:
+        """Return a string for each id that equals another vocabulary's where both ids are the same symbol."""
+        return self.vocabulary()
 
     def symbols(self) -> "SymbolTokenizer | None":
         """Itself, where an id is a symbol that may be unknown and so worth copying: a word, a character."""

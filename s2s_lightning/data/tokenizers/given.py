@@ -1,6 +1,7 @@
 """Vocabularies that exist already: a ``tokenizer.json``, or those of a checkpoint."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from s2s_lightning.checkpoints.names import allow
 from s2s_lightning.checkpoints.signature import damage, is_own
 from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, thaw
 from s2s_lightning.data.tokenizers.files import read_tokenizers
+from s2s_lightning.data.tokenizers.text import check_text
 from s2s_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ USUAL_NAMES = {
 class TokenizerFile(Tokenizer):
     """A ``tokenizer.json`` of the ``tokenizers`` library, used as it is.
 
-    Its special tokens are mapped onto ours (0 to 3), all its other ids follow in their order. Truncation, padding and
-    templates of the file are not applied.
+    Its PAD, BOS, EOS and UNK are mapped onto ours (0 to 3), and a text that spells one of them is text. All its other
+    ids follow in their order; special tokens of its own (``<2de>``, ``<sep>``) are one id each, as in the file.
+    Truncation, padding, templates and dropout of the file are not applied.
 
     Args:
         path: the file.
@@ -61,30 +64,44 @@ class TokenizerFile(Tokenizer):
             return Path(self.path).read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"{self.path}: no tokenizer file can be read there ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path}: not a tokenizer.json: it is not UTF-8") from error
 
     @cached_property
     def _backend(self) -> Backend:
-        try:
-            backend = Backend.from_str(self._json)
-        except Exception as error:  # the library raises nothing more specific
-            raise UserError(f"{self.path}: not a tokenizer.json of the tokenizers library ({error})") from error
+        backend = self._parsed(self._json)
+        # The library cuts what it calls special where encode_special_tokens is on: so shall be our four alone.
+        fixed = {token for token in self._fixed(backend.get_vocab(with_added_tokens=True)) if token is not None}
+        backend = self._parsed(_with_specials(self._json, fixed))
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True
+        if getattr(backend.model, "dropout", None):
+            backend.model.dropout = None
         return backend
+
+    def _parsed(self, text: str) -> Backend:
+        try:
+            return Backend.from_str(text)
+        except Exception as error:  # the library raises nothing more specific
+            raise UserError(f"{self.path}: not a tokenizer.json of the tokenizers library ({error})") from error
 
     @cached_property
     def _theirs(self) -> list[int | None]:
         """Their id of each of ours; None where the file has no such special token."""
         vocabulary = self._backend.get_vocab(with_added_tokens=True)
-        specials = [self._special(name, vocabulary) for name in USUAL_NAMES]
+        specials = [None if token is None else vocabulary[token] for token in self._fixed(vocabulary)]
         return [*specials, *sorted(set(vocabulary.values()) - set(specials))]
 
-    def _special(self, name: str, vocabulary: dict[str, int]) -> int | None:
-        chosen = getattr(self, name)
-        if chosen is not None and chosen not in vocabulary:
-            raise UserError(f"{name}={chosen}: {self.path} has no such token")
-        return next((vocabulary[token] for token in (chosen, *USUAL_NAMES[name]) if token in vocabulary), None)
+    def _fixed(self, vocabulary: dict[str, int]) -> list[str | None]:
+        """The file's names of PAD, BOS, EOS and UNK; None for one that it lacks."""
+        for name in USUAL_NAMES:
+            if (chosen := getattr(self, name)) is not None and chosen not in vocabulary:
+                raise UserError(f"{name}={chosen}: {self.path} has no such token")
+        return [
+            next((token for token in (getattr(self, name), *usual) if token in vocabulary), None)
+            for name, usual in USUAL_NAMES.items()
+        ]
 
     @cached_property
     def _ours(self) -> dict[int, int]:
@@ -99,7 +116,11 @@ class TokenizerFile(Tokenizer):
         """There is nothing to learn."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        texts = list(map(check_text, texts))
+        try:
+            encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as error:  # an unknown symbol, say, and no UNK in the file
+            raise UserError(f"{self.path}: this tokenizer cannot read a text ({error})") from error
         return [[self._ours[i] for i in encoding.ids] for encoding in encodings]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -119,6 +140,18 @@ class TokenizerFile(Tokenizer):
         tokenizer = cls(**content["options"])
         tokenizer._json = content["backend"]
         return tokenizer
+
+
+def _with_specials(text: str, specials: set[str]) -> str:
+    """Return a ``tokenizer.json`` in which these of its added tokens are special, and no others.
+
+    The rest of the text stays as it is: the library reads a float's last digit not always back.
+    """
+    if (found := re.search(r'"added_tokens"\s*:\s*(?=\[)', text)) is None:
+        return text
+    tokens, end = json.JSONDecoder().raw_decode(text, found.end())
+    tokens = [{**token, "special": token["content"] in specials} for token in tokens]
+    return text[: found.end()] + json.dumps(tokens) + text[end:]
 
 
 class CheckpointFile(str):
@@ -173,6 +206,9 @@ class FromCheckpoint(Tokenizer):
 
     def vocabulary(self) -> list[str]:
         return self._inner.vocabulary()
+
+    def identities(self) -> list[str]:
+        return self._inner.identities()
 
     def symbols(self) -> "SymbolTokenizer | None":
         return self._inner.symbols()

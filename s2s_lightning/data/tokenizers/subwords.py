@@ -2,15 +2,15 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer
-from s2s_lightning.data.tokenizers.text import Normalization
+from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, check_vocabulary
+from s2s_lightning.data.tokenizers.text import Normalization, check_text
 from s2s_lightning.errors import UserError, check_below_one
 
 RESERVED = [f" {name} " for name in SPECIALS]
@@ -18,6 +18,9 @@ RESERVED = [f" {name} " for name in SPECIALS]
 
 INSIDE = " ##"
 """What marks a piece inside of a word, with a space for the same reason: the text may hold the word ##."""
+
+LONGEST_RUN = 1000
+"""Characters of a word; the time of WordPiece grows with the cube of it, and the library's limit of 100 gives UNK."""
 
 SMALLEST_BYTE_LEVEL = len(SPECIALS) + 256
 
@@ -44,10 +47,16 @@ class SubwordTokenizer(Tokenizer):
         return self._backend.get_vocab_size()
 
     def train(self, texts: Iterable[str]) -> None:
-        self._backend.train_from_iterator(texts, self._trainer())
+        self._backend.train_from_iterator(map(check_text, texts), self._trainer())
         self._use(self._backend.to_str())
+        if self.vocab_size > self._options["vocab_size"]:
+            raise UserError(
+                f"vocab_size={self._options['vocab_size']}: the characters of the text alone are "
+                f"{self.vocab_size} ids; give so many or more"
+            )
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        texts = list(map(check_text, texts))
         return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -93,7 +102,7 @@ class BPE(SubwordTokenizer):
         dropout: probability that a merge is left out, in training (paper: 0.1).
 
     Raises:
-        UserError: a vocabulary smaller than the bytes, or a dropout that is not from 0 to below 1.
+        UserError: a vocabulary smaller than the bytes, a frequency below 0, or a dropout that is not from 0 to below 1.
     """
 
     def __init__(
@@ -104,7 +113,7 @@ class BPE(SubwordTokenizer):
         normalization: Normalization = "none",
         dropout: float = 0.0,
     ) -> None:
-        _check_byte_level(vocab_size)
+        check_vocabulary(vocab_size, SMALLEST_BYTE_LEVEL, "4 special ids and 256 bytes", min_frequency)
         check_below_one(dropout=dropout)
         super().__init__(
             vocab_size=vocab_size,
@@ -153,8 +162,11 @@ class Unigram(SubwordTokenizer):
     """
 
     def __init__(self, vocab_size: int = 8000, lowercase: bool = False, normalization: Normalization = "none") -> None:
-        _check_byte_level(vocab_size)
+        check_vocabulary(vocab_size, SMALLEST_BYTE_LEVEL, "4 special ids and 256 bytes")
         super().__init__(vocab_size=vocab_size, lowercase=lowercase, normalization=normalization)
+
+    def train(self, texts: Iterable[str]) -> None:
+        super().train(_not_all_empty(texts))
 
     def _untrained(self) -> Backend:
         return _byte_level(models.Unigram())
@@ -172,11 +184,17 @@ class Unigram(SubwordTokenizer):
 class WordPiece(SubwordTokenizer):
     """WordPiece (Schuster & Nakajima, 2012) inside words: lossless up to white space, for characters seen.
 
+    A run of more than 1,000 letters without a space is read as several words.
+
     Args:
         vocab_size: ids in all, the four special ones included; a small corpus may give fewer.
         min_frequency: pairs seen less often are not merged.
         lowercase: read the text in lower case; references stay as they are.
         normalization: Unicode form in which the text is read.
+
+    Raises:
+        UserError: a vocabulary without room for a character, or a frequency below 0; in training, one smaller than the
+            characters of the text.
     """
 
     def __init__(
@@ -186,13 +204,18 @@ class WordPiece(SubwordTokenizer):
         lowercase: bool = False,
         normalization: Normalization = "none",
     ) -> None:
+        check_vocabulary(vocab_size, len(SPECIALS) + 1, "4 special ids and one character", min_frequency)
         super().__init__(
             vocab_size=vocab_size, min_frequency=min_frequency, lowercase=lowercase, normalization=normalization
         )
 
     def _untrained(self) -> Backend:
-        backend = Backend(models.WordPiece(unk_token=RESERVED[UNK], continuing_subword_prefix=INSIDE))
-        backend.pre_tokenizer = pre_tokenizers.Whitespace()
+        model = models.WordPiece(
+            unk_token=RESERVED[UNK], continuing_subword_prefix=INSIDE, max_input_chars_per_word=LONGEST_RUN
+        )
+        backend = Backend(model)
+        runs = [pre_tokenizers.Whitespace(), pre_tokenizers.FixedLength(LONGEST_RUN)]
+        backend.pre_tokenizer = pre_tokenizers.Sequence(runs)
         backend.decoder = decoders.WordPiece(INSIDE, cleanup=False)
         return backend
 
@@ -203,14 +226,6 @@ class WordPiece(SubwordTokenizer):
             special_tokens=RESERVED,
             continuing_subword_prefix=INSIDE,
             show_progress=False,
-        )
-
-
-def _check_byte_level(vocab_size: int) -> None:
-    if vocab_size < SMALLEST_BYTE_LEVEL:
-        raise UserError(
-            f"vocab_size={vocab_size}: pieces start from 256 bytes and 4 special ids; "
-            f"give {SMALLEST_BYTE_LEVEL} or more, or take the tokenizer Characters"
         )
 
 
@@ -225,3 +240,13 @@ def _normalizer(lowercase: bool, normalization: Normalization) -> normalizers.No
     forms: dict[str, list[normalizers.Normalizer]] = {"NFC": [normalizers.NFC()], "NFKC": [normalizers.NFKC()]}
     lower = [normalizers.Lowercase()] if lowercase else []
     return normalizers.Sequence([*forms.get(normalization, []), *lower])
+
+
+def _not_all_empty(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the texts, and a space where all of them are empty: the library learns scores that are no numbers then."""
+    empty = True
+    for text in texts:
+        empty = empty and not text
+        yield text
+    if empty:
+        yield " "

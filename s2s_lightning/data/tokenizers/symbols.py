@@ -9,8 +9,9 @@ from typing import Any, Self
 from tokenizers.pre_tokenizers import Whitespace
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer
-from s2s_lightning.data.tokenizers.text import Normalization, Reading
+from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, check_vocabulary
+from s2s_lightning.data.tokenizers.text import Normalization, Reading, check_text
+from s2s_lightning.errors import UserError
 
 
 class SymbolTokenizer(Tokenizer):
@@ -21,6 +22,9 @@ class SymbolTokenizer(Tokenizer):
         min_frequency: symbols seen less often become UNK.
         lowercase: read the text in lower case; references stay as they are.
         normalization: Unicode form in which the text is read.
+
+    Raises:
+        UserError: a vocabulary without room for a symbol, or a frequency below 0.
     """
 
     def __init__(
@@ -30,13 +34,14 @@ class SymbolTokenizer(Tokenizer):
         lowercase: bool = False,
         normalization: Normalization = "none",
     ) -> None:
+        check_vocabulary(vocab_size, len(SPECIALS) + 1, "4 special ids and one symbol", min_frequency)
         self._options = {
             "vocab_size": vocab_size,
             "min_frequency": min_frequency,
             "lowercase": lowercase,
             "normalization": normalization,
         }
-        self._most = None if vocab_size is None else max(0, vocab_size - len(SPECIALS))
+        self._most = None if vocab_size is None else vocab_size - len(SPECIALS)
         self._min_frequency = min_frequency
         self._read = Reading(lowercase, normalization)
         self._index([])
@@ -60,6 +65,11 @@ class SymbolTokenizer(Tokenizer):
     def train(self, texts: Iterable[str]) -> None:
         counts = Counter(symbol for text in texts for symbol in self.cut(text))
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        if ranked and ranked[0][1] < self._min_frequency:
+            raise UserError(
+                f"min_frequency={self._min_frequency}: no symbol is seen so often, so all would be unknown; the most "
+                f"frequent one is seen {ranked[0][1]:,} times"
+            )
         self._index([symbol for symbol, count in ranked if count >= self._min_frequency][: self._most])
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -67,6 +77,9 @@ class SymbolTokenizer(Tokenizer):
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         return [self.spell(row) for row in ids]
+
+    def identities(self) -> list[str]:
+        return self._symbols  # as printed, a space and ▁ look alike
 
     def symbols(self) -> "SymbolTokenizer":
         return self
@@ -109,17 +122,23 @@ class Characters(SymbolTokenizer):
 
 
 class Pretokenized(SymbolTokenizer):
-    """Tokens as the text has them, between white space: phonemes, actions, the output of another tokenizer."""
+    """Tokens as the text has them, between spaces: phonemes, actions, the output of another tokenizer.
+
+    Only U+0020 separates tokens; a no-break or an ideographic space is part of one.
+    """
 
     def split(self, text: str) -> Sequence[str]:
-        return text.split()
+        return [token for token in text.split(" ") if token]
 
     def join(self, symbols: Sequence[str]) -> str:
         return " ".join(symbols)
 
 
 class Word(SymbolTokenizer):
-    """Words and marks of punctuation, joined by spaces again: lossless up to white space, for words seen."""
+    """Words and marks of punctuation, joined by spaces again: lossless up to white space, for words seen.
+
+    Any white space of Unicode separates words; runs of marks are one symbol.
+    """
 
     _cut = Whitespace()
 
@@ -143,7 +162,7 @@ class Bytes(Tokenizer):
         """There is nothing to learn."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[byte + len(SPECIALS) for byte in text.encode()] for text in texts]
+        return [[byte + len(SPECIALS) for byte in check_text(text).encode()] for text in texts]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         rows = (bytes(i - len(SPECIALS) for i in row if i >= len(SPECIALS)) for row in ids)

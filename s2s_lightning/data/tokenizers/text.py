@@ -15,6 +15,7 @@ class Reading(NamedTuple):
     normalization: Normalization = "none"
 
     def __call__(self, text: str) -> str:
+        check_text(text)
         if self.normalization != "none":
             text = unicodedata.normalize(self.normalization, text)
         return text.lower() if self.lowercase else text

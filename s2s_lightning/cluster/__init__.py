@@ -1,0 +1,1 @@
+"""Several processes of one training, on one machine or on many."""
