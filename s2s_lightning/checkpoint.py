@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal
 
-import jsonargparse
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from s2s_lightning.errors import UserError, user_error_of
 from s2s_lightning.exporting.folder import read_folder
 from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.parser import Parser
 from s2s_lightning.trained import Trained
 
 VOCABULARY_SIZES = ("src_vocab_size", "tgt_vocab_size")
@@ -70,7 +70,7 @@ def load(
     module = build(checkpoint, path)
     config = stored_config(checkpoint)
     if "decoding" in config:
-        module.decoding = instantiate(config["decoding"], Decoding)
+        module.decoding = instantiate(config["decoding"], Decoding, "decoding")
     copy = data_state(checkpoint).get("copy", False)
     data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
     numerics.check(dtype, quantize, torch.device(device))
@@ -175,10 +175,8 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
     try:
         module: Seq2SeqModule = instantiate({**spec, "init_args": {**spec["init_args"], **sizes}}, Seq2SeqModule)
         module.load_state_dict(checkpoint["state_dict"])
-    except (ValueError, TypeError, RuntimeError, jsonargparse.ArgumentError) as error:
-        if cause := user_error_of(error):
-            raise cause from error
-        why = " ".join(str(error).split())
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, UserError) as error:
+        why = " ".join(str(user_error_of(error) or error).split())
         raise UserError(
             f"{path}, written by s2s_lightning {written_by(checkpoint)}, does not fit {owner.__name__} of "
             f"{__version__}: {why}; install the version or the code that wrote it"
@@ -321,9 +319,18 @@ def _not_initialised(own: dict[str, Tensor], state: dict[str, Tensor], copied: S
             yield f"{name}: {shapes}, stays at its initialisation"
 
 
-def instantiate(spec: Config, base: type) -> Any:
-    """An object of ``{class_path, init_args}``."""
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--object", type=base)
+def instantiate(spec: Config, base: type, key: str = "model") -> Any:
+    """Return the object that ``{class_path, init_args}`` of a stored configuration describes.
+
+    Args:
+        spec: class and arguments.
+        base: what it must be a subclass of.
+        key: where the configuration keeps it, for messages.
+
+    Raises:
+        UserError: a class that is neither known nor trusted, an option that it lacks, or a value that it refuses.
+    """
+    parser = Parser()
+    parser.add_argument(f"--{key}", type=base)
     with known_names_alone(), MemoryLimit():
-        return parser.instantiate(parser.parse_object({"object": spec})).object
+        return parser.instantiate(parser.parse_object({key: spec}))[key]

@@ -198,14 +198,15 @@ class CLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """The settings of the checkpoint, if any, then the configuration files and options in their order."""
-        with known_names_alone(self.typed):
-            self._parse(parser, args)
-
-    def _parse(self, parser: LightningArgumentParser, args: Any) -> None:
         stored = known = self._stored(self.given)
         if self.run and self.run.checkpoint:
             stored = self._stored({"ckpt_path": str(self.run.checkpoint)})
             known = known if self._typed_in_full() else stored
+        with known_names_alone(self.typed):
+            self._parse(parser, args, known, stored)
+
+    def _parse(self, parser: LightningArgumentParser, args: Any, known: Config, stored: Config) -> None:
+        """Put the arguments over what is known, and compare the result with what is stored."""
         # Defaults with their class alone: --optimizer Adam must not inherit the weight decay of AdamW.
         classes: Config = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
         if self.command == "fit":

@@ -20,8 +20,8 @@ def check_version(content: Mapping[str, Any], path: object) -> None:
     number, writer = content.get(FORMAT_KEY) or (0, "")
     if number > NUMBER:
         raise UserError(
-            f"{path} has format {number}, written by s2s_lightning {writer}; this is {__version__}, which reads formats up "
-            f"to {NUMBER}: install the newer version"
+            f"{path} has format {number}, written by s2s_lightning {writer}; this is {__version__}, which reads "
+            f"up to format {NUMBER}: install the newer version"
         )
 
 
