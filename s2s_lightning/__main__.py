@@ -4,13 +4,18 @@ Nothing heavy is imported before a command begins to work.
 """
 
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
+from traceback import format_exception
+from types import TracebackType
 from typing import NoReturn
 
 from s2s_lightning import PROGRAM, __version__, signals
-from s2s_lightning.errors import UserError, user_error_of
+from s2s_lightning.errors import UserError, user_error_of, without_secrets
 from s2s_lightning.files.names import full_stdout, replace_closed
 from s2s_lightning.ranks import failures
 from s2s_lightning.ranks.place import place
@@ -30,6 +35,20 @@ COMMANDS = {
     "sweep": ("s2s_lightning.commands.sweep", "search settings on this machine or a cluster by a W&B sweep file"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
+
+USUAL_NAMES = {
+    **dict.fromkeys(("train", "learn"), "fit"),
+    **dict.fromkeys(("translate", "infer", "inference", "decode", "interactive"), "generate"),
+    **dict.fromkeys(("eval", "evaluate"), "test"),
+    **dict.fromkeys(("preprocess", "binarize"), "prepare"),
+    **dict.fromkeys(("resume", "continue"), "fit --resume"),
+    **dict.fromkeys(("tune", "search"), "sweep"),
+    **dict.fromkeys(("convert", "save"), "export"),
+}
+"""What other programs call a command -> ours."""
+
+TRAINER = ("fit", "validate", "test", "predict")
+"""Commands of several processes, which answer signals together."""
 
 OF_SEEDS = "s2s_lightning.commands.seeds"
 """The module of ``fit --seeds``, which starts trainings and is none."""
@@ -69,7 +88,7 @@ def run(args: Sequence[str]) -> None:
     elif command == "--version":
         print(f"s2s_lightning {__version__}")
     elif command not in COMMANDS:
-        raise UserError(f"there is no command {command!r}{did_you_mean(closest(command, COMMANDS))}")
+        raise UserError(f"there is no command {command!r}{_right_command(command, rest)}")
     else:
         from s2s_lightning.memory import reuse_freed_memory
 
@@ -80,7 +99,15 @@ def run(args: Sequence[str]) -> None:
             sys.path.append(os.getcwd())
         rest = trusted(rest)
         several = command == "fit" and any(word.partition("=")[0] == "--seeds" for word in rest)
-        import_module(OF_SEEDS if several else COMMANDS[command][0]).run(command, rest)
+        with nullcontext() if command in TRAINER else signals.interruptible():
+            import_module(OF_SEEDS if several else COMMANDS[command][0]).run(command, rest)
+
+
+def _right_command(command: str, rest: Sequence[str]) -> str:
+    """The hint for a command that there is not: what to type, where the word has a meaning elsewhere."""
+    if usual := USUAL_NAMES.get(command.lower()):
+        return f": type {PROGRAM} {shlex.join([*usual.split(), *rest])}"
+    return did_you_mean(closest(command, COMMANDS)) or f"; choose one of {', '.join(COMMANDS)}"
 
 
 def trusted(args: Sequence[str]) -> list[str]:
@@ -108,6 +135,11 @@ def fail(message: str) -> NoReturn:
     sys.exit(failures.USER_ERROR)
 
 
+def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback in which secrets are hidden: the hook of Python for errors that nobody has caught."""
+    sys.stderr.write(without_secrets("".join(format_exception(kind, error, trace))))
+
+
 def asks_for_text(args: Sequence[str]) -> bool:
     """Whether the command only prints something."""
     return any(arg in ("-h", "--version", "--print_config") or arg.endswith("help") for arg in args)
@@ -116,6 +148,7 @@ def asks_for_text(args: Sequence[str]) -> bool:
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point; tests call it with ``args``."""
     replace_closed()
+    sys.excepthook = show
     try:
         args = sys.argv[1:] if args is None else args
         if not place().alone:
@@ -126,8 +159,8 @@ def main(args: Sequence[str] | None = None) -> None:
             sys.exit(failures.USER_ERROR)
         run(args)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        sys.exit(128 + getattr(interrupt, "number", signal.SIGINT))
     except BrokenPipeError:  # the reader (head, less) has gone: no news for it, and none at Python's own last flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

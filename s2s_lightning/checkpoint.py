@@ -23,6 +23,7 @@ from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError, user_error_of
 from s2s_lightning.exporting.folder import read_folder
+from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.parser import Parser
@@ -55,7 +56,7 @@ def load(
     """A checkpoint, of the command line or of a Lightning Trainer with ``Seq2SeqData``, ready to generate.
 
     Args:
-        path: the checkpoint, or the folder that ``export`` made of it.
+        path: the checkpoint, the folder of a run, whose best one is taken, or the folder that ``export`` made of one.
         device: where the network goes.
         max_tokens: source tokens of a batch, padding included.
         trust: modules that the file may name besides this package: they are imported, which runs their code.
@@ -80,19 +81,20 @@ def load(
 
 
 def read(path: str | Path, *, check: bool = True) -> dict[str, Any]:
-    """Return the content of a checkpoint, or of what ``export`` made of one, on the CPU; nothing in it is run.
+    """Return the content of a checkpoint, of the best one of a run's folder, or of an exported folder; nothing is run.
 
     The tensors of a checkpoint are read when they are used. The names in one that this user wrote may be imported.
 
     Args:
-        path: the file, or the exported folder.
+        path: the file or folder.
         check: compare its checksums first, once for each file.
 
     Raises:
         UserError: the file is missing, damaged, of a newer format, or no checkpoint.
     """
-    if Path(path).is_dir():
-        return read_folder(Path(path))
+    path = checkpoint_in(path)
+    if path.is_dir():
+        return read_folder(path)
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}")
     if check:
@@ -168,7 +170,7 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
         if private := next((key for key in settings if str(key).startswith("_")), None):
             raise UserError(f"{path}: the hyperparameter {private} is none of a model's")
         with MemoryLimit():
-            return owner.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+            return owner.load_from_checkpoint(checkpoint_in(path), map_location="cpu", weights_only=True)
     spec = checkpoint[CHECKPOINT_KEY]["model"]
     sizes = {name: settings[name] for name in VOCABULARY_SIZES if name in settings}
     check_names(spec, path)

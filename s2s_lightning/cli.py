@@ -24,6 +24,7 @@ from s2s_lightning.callbacks.compile import Compile
 from s2s_lightning.callbacks.configuration import PLACES, WAYS_TO_START, Config, Configuration
 from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
+from s2s_lightning.callbacks.monitors import Monitors
 from s2s_lightning.callbacks.new_settings import NewSettings
 from s2s_lightning.callbacks.roll_call import RollCall
 from s2s_lightning.callbacks.skipped_steps import SkippedSteps
@@ -47,24 +48,25 @@ from s2s_lightning.checkpoints.signature import is_own
 from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
-from s2s_lightning.errors import UserError, check_seed
+from s2s_lightning.errors import UserError, check_seed, without_addresses_secrets
 from s2s_lightning.explaining import explained, refuse_missing_package
+from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.finished import forget_end, mark_end
-from s2s_lightning.given import at_home, config_files, given
+from s2s_lightning.given import arranged, at_home, config_files, given
 from s2s_lightning.hushing import hush
 from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.parser import Parser, as_text, constructed
-from s2s_lightning.ranks.children import watch_children
-from s2s_lightning.ranks.place import torchrun_size
+from s2s_lightning.ranks.children import LEAVE, end_with_parent, watch_children
+from s2s_lightning.ranks.place import started_by_rank_0, torchrun_size
 from s2s_lightning.resuming import WAIT, named_run, tidy
 from s2s_lightning.run_lock import hold, release
-from s2s_lightning.runs import enter, new_run_folder
+from s2s_lightning.runs import enter, is_time, new_run_folder
 from s2s_lightning.schedules import Schedule
-from s2s_lightning.tracking import Identity, Record, identity_of, loggers
+from s2s_lightning.tracking import Identity, Record, copied_from, identity_of, loggers
 from s2s_lightning.trainer_settings import check_trainer
-from s2s_lightning.trainers import attach
+from s2s_lightning.trainers import attach, beside
 
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
@@ -117,8 +119,11 @@ class CLI(LightningCLI):
         self.goes_on_at = 0
         self.fingerprints: dict[str, str] = {}
         self.changed: list[Change] = []
+        args = arranged(command, args)
         self.given = given(args)
         self.typed = typed_names(args)
+        if command != "fit" and (path := self.given.get("ckpt_path")):
+            self.given["ckpt_path"] = str(checkpoint_in(path))
         self.run = named_run(self.given) if command == "fit" else None
         self.name = run_name(config_files(args), self.given.get("ckpt_path"))
         super().__init__(
@@ -233,7 +238,7 @@ class CLI(LightningCLI):
         self.stored = stored
         for way in WAYS_TO_START:
             if path := self.config[way]:  # resolved now, for ``latest`` will point elsewhere
-                self.config[way] = str(Path(path).resolve())
+                self.config[way] = str(checkpoint_in(path).resolve())
 
     def _typed_in_full(self) -> bool:
         """Whether the command line that began the run is typed once more: the checkpoint has nothing to add to it."""
@@ -250,6 +255,9 @@ class CLI(LightningCLI):
             if self.command == "fit":
                 check_resumable(checkpoint, path)
                 self.goes_on_with, self.goes_on_at = identity_of(checkpoint), checkpoint["global_step"]
+                if self.run and self.goes_on_with and (original := copied_from(checkpoint, self.run.folder)):
+                    rank_zero_info(f"a copy of {original}, which keeps its W&B run: this one begins another")
+                    self.goes_on_with = None
                 self.fingerprints = data_state(checkpoint).get("fingerprints", {})
             config = stored_config(checkpoint)
             if self.command != "fit":
@@ -267,7 +275,9 @@ class CLI(LightningCLI):
     def _plain(self) -> Config:
         """The whole configuration as YAML has it."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
-        return {key: value for key, value in config.items() if key not in ("config", *PLACES)}
+        plain = {key: value for key, value in config.items() if key not in ("config", *PLACES)}
+        hidden: Config = without_addresses_secrets(plain)
+        return hidden
 
     # Instantiation
 
@@ -317,7 +327,7 @@ class CLI(LightningCLI):
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
-        config["callbacks"] = [*as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
+        config["callbacks"] = [Monitors(), *as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
         try:
             trainer = Trainer(**config)
         except (MisconfigurationException, ValueError, TypeError, ModuleNotFoundError) as error:
@@ -338,10 +348,7 @@ class CLI(LightningCLI):
 
     def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:
         """Those of the command line, but for what the user has switched off or brought."""
-        brought = {type(callback) for callback in as_list(config["callbacks"])}
-        kept = [callback for callback in callbacks if type(callback) not in brought]
-        if config["enable_progress_bar"] is False:
-            kept = [callback for callback in kept if type(callback) is not DEFAULT_CALLBACKS["progress"]]
+        kept = beside(as_list(config["callbacks"]), callbacks, progress=config["enable_progress_bar"] is not False)
         checkpoints: BestAndLast = self.config_init.checkpoint
         saves = config["enable_checkpointing"] is not False
         self.stopping = StopWhenAsked(checkpoints if saves else None)
@@ -349,7 +356,7 @@ class CLI(LightningCLI):
             kept.append(checkpoints)
         if (patience := self.config.patience) is not None:
             kept.append(Patience(checkpoints, patience))
-        if touched(self.changed, "optimizer.", "schedule.", "trainer.max_"):  # some schedules know where the run ends
+        if self.command == "fit" and self.config.ckpt_path:
             kept.append(NewSettings(touched(self.changed, "optimizer.")))
         if self.config.compile:
             kept.append(Compile())
@@ -359,13 +366,15 @@ class CLI(LightningCLI):
         if self.run and self.run.checkpoint:
             plain["ckpt_path"] = None  # its own, of no use to who repeats the run
         about = [Configuration(plain, self.goes_on_at), Record(plain)]
-        return [RollCall(), Draws(), *kept, SkippedSteps(), ValidateAtEnd(), *of_environment(), *about, self.stopping]
+        return [RollCall(), Draws(), ValidateAtEnd(), *kept, SkippedSteps(), *of_environment(), *about, self.stopping]
 
     # Running
 
     def start(self) -> None:
         """Fit, validate, test or predict. A signal ends it with exit code 128 + its number and the way to go on."""
         watch_children()
+        if started_by_rank_0():
+            end_with_parent(LEAVE)
         stay_on_this_machine()
         try:
             with explained(Path(self.trainer.default_root_dir)):
@@ -431,11 +440,17 @@ def usage(command: str) -> str:
 
 
 def refuse_export(path: str) -> None:
-    if Path(path).is_dir():
+    if not Path(path).is_dir():
+        return
+    if (Path(path) / "checkpoints").is_dir():
         raise UserError(
-            f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
-            f"fit --init_from {path} and generate {path}"
+            f"--ckpt_path {path} is the folder of a run: go on in it with fit --resume {path}, or in a new one with "
+            f"--ckpt_path {path}/checkpoints/last.ckpt"
         )
+    raise UserError(
+        f"--ckpt_path {path} is a folder, and must be a checkpoint; of an exported model there are "
+        f"fit --init_from {path} and generate {path}"
+    )
 
 
 def refuse_vocabulary_sizes(arguments: Namespace) -> None:
@@ -447,9 +462,14 @@ def refuse_vocabulary_sizes(arguments: Namespace) -> None:
 def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:
     """The first configuration file's name, or that of the run which a config.yaml or a checkpoint comes from."""
     for path in configs:
-        return path.absolute().parents[1].name if path.name == "config.yaml" else path.stem
+        return folder_name(path.absolute().parent) if path.name == "config.yaml" else path.stem
     checkpoints = Path(ckpt_path or ".").absolute().parent
-    return checkpoints.parents[1].name if checkpoints.name == "checkpoints" else None
+    return folder_name(checkpoints.parent) if checkpoints.name == "checkpoints" else None
+
+
+def folder_name(run: Path) -> str:
+    """The name of a run by its folder: that of its family of runs where the folder is a time, else its own."""
+    return run.parent.name if is_time(run.name) or run.name == "latest" else run.name
 
 
 def as_list(value: Any) -> list[Any]:

@@ -1,14 +1,66 @@
 """The one exception that reaches the user as a line of text instead of a traceback, and what raises it often."""
 
+import os
+import re
 from pathlib import Path
+from typing import Any
+
+HIDDEN = "***"
+"""It stands where a secret stood."""
+
+WORD = r"[\w-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|api_?key|access_?key|credential|signature)[\w-]*"
+
+IN_URLS = (
+    re.compile(r"(?P<before>\b[a-z][\w+.-]*://[^\s/:@'\"]*:)[^\s'\"]+(?=@)", re.IGNORECASE),  # user:password@
+    re.compile(r"(?P<before>\b[a-z][\w+.-]*://)[^\s/:@'\"]{16,}(?=@)", re.IGNORECASE),  # token@
+    re.compile(rf"(?P<before>[?&;]{WORD}=)[^\s&;'\"]+", re.IGNORECASE),
+)
+"""Secrets of addresses, behind what is left of them."""
+
+IN_TEXT = (
+    *IN_URLS,
+    re.compile(r"(?P<before>(?<![\w/:.])[\w.+-]+:)[^\s/:@'\"]+(?=@[\w\[])"),  # user:password@host without a scheme
+    re.compile(r"(?P<before>\b\w*(?:passw(?:or)?d|passphrase|pwd|secret|api_?key)\w*=)[^\s,;'\"]+", re.IGNORECASE),
+    re.compile(r"\b(?P<before>hf_|gh[pousr]_|sk-|wandb_v1_)\w{16,}"),
+)
+
+SECRET_VARIABLE = re.compile(r"(?:^|_)(?:API_?KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """Return a message without the secrets of addresses, of well-known forms, and of this process's environment."""
+    for name, value in os.environ.items():
+        if len(value) >= 8 and SECRET_VARIABLE.search(name):
+            text = text.replace(value, HIDDEN)
+    return _hidden(text, IN_TEXT)
+
+
+def without_addresses_secrets(value: Any) -> Any:
+    """Return plain data, such as a configuration, whose addresses hold no secrets; all else is as it was."""
+    if isinstance(value, str):
+        return _hidden(value, IN_URLS)
+    if isinstance(value, dict):
+        return {key: without_addresses_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_addresses_secrets(item) for item in value]
+    return value
+
+
+def _hidden(text: str, patterns: tuple[re.Pattern[str], ...]) -> str:
+    for pattern in patterns:
+        text = pattern.sub(lambda match: match["before"] + HIDDEN, text)
+    return text
 
 
 class UserError(Exception):
     """What the user gave cannot work.
 
     The message is one line that states the value, the rule it breaks and the remedy; the command line prints
-    it alone and exits with 2.
+    it alone and exits with 2. Secrets of addresses are hidden in it.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(without_secrets(str(message)))
 
 
 def user_error_of(error: BaseException | None) -> UserError | None:

@@ -12,6 +12,8 @@ from jsonargparse import Namespace
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
 
+EVALUATIONS = ("validate", "test", "predict")
+
 NAMED = ("ckpt_path", "init_from", "resume", "run", "model", "wait")
 
 
@@ -27,6 +29,25 @@ def given(args: Sequence[str]) -> dict[str, Any]:
         config.update(mapping(source))
     found: dict[str, Any] = at_home(config | {name: known[name] for name in NAMED if known[name] is not None})
     return found
+
+
+def arranged(command: str, args: Sequence[str]) -> list[str]:
+    """Return the arguments with the files first: what is typed holds, wherever it stands.
+
+    The commands that evaluate take their checkpoint as the first word, too: ``test RUN`` is ``test --ckpt_path RUN``.
+    """
+    words = list(args)
+    if command in EVALUATIONS and words and not words[0].startswith("-") and not words[0].endswith((".yaml", ".yml")):
+        words.insert(0, "--ckpt_path")
+    files: list[str] = []
+    options: list[str] = []
+    while words:
+        word = words.pop(0)
+        if word in ("--config", "-c") and words:
+            files += [word, words.pop(0)]
+        else:
+            (files if word.startswith("--config=") else options).append(word)
+    return files + options
 
 
 def at_home(value: Any) -> Any:

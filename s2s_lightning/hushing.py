@@ -3,7 +3,9 @@
 import logging
 import re
 import warnings
+from typing import Any
 
+from s2s_lightning.errors import without_secrets
 from s2s_lightning.ranks.place import place
 
 UNWORTHY = (
@@ -14,6 +16,7 @@ UNWORTHY = (
 
 def hush() -> None:
     """Silence what Lightning says in every run and what nobody can act upon."""
+    logging.setLogRecordFactory(_record)
     # Batches are gathered from memory in a millisecond: workers would cost more than they bring.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # the bar has its own
@@ -39,3 +42,11 @@ def hush() -> None:
 def worth_saying(record: logging.LogRecord) -> bool:
     """Whether a message of Lightning's is news."""
     return not re.sub(r"^\[rank: \d+\] ", "", record.getMessage()).startswith(UNWORTHY)
+
+
+def _record(*args: Any, **options: Any) -> logging.LogRecord:
+    """Make the record of a message in which secrets are hidden."""
+    record = logging.LogRecord(*args, **options)
+    if (text := without_secrets(record.getMessage())) != record.getMessage():
+        record.msg, record.args = text, ()
+    return record

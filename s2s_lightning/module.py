@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -19,6 +21,8 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy, Objective
 from s2s_lightning.schedules import Constant, Schedule
 from s2s_lightning.sharding import shard
+from s2s_lightning.training.follow_metric import FollowMetric
+from s2s_lightning.training.optimizer_state import keep_names
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 
@@ -39,15 +43,18 @@ class Seq2SeqModule(LightningModule):
         self.decoding: Decoding = Greedy()
         self.optimizer: OptimizerCallable = partial(AdamW, lr=1e-3)
         self.schedule: Schedule = Constant()
+        self.loaded_at: tuple[int, int] | None = None
 
     def configure_callbacks(self) -> list[Callback]:
-        """Return what a plain ``Trainer`` lacks: the callbacks that log training and evaluation."""
+        """Return what a plain ``Trainer`` lacks: callbacks that log, and one for a schedule that follows a metric."""
         from s2s_lightning.trainers import missing_callbacks  # what brings the parts together stands above them
 
-        return missing_callbacks(self.trainer)
+        following = [FollowMetric(self.schedule.monitor)] if self.schedule.monitor else []
+        return [*missing_callbacks(self.trainer), *following]
 
     def on_train_start(self) -> None:
         """Lightning's scheduler of accumulation acts at the start of an epoch, which a resumed run may be past."""
+        self.loaded_at = None
         self.trainer.accumulate_grad_batches = accumulated(self.trainer, self.trainer.current_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -103,21 +110,36 @@ class Seq2SeqModule(LightningModule):
         settings = checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {k: v for k, v in settings.items() if not callable(v)}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the weights themselves where a run has no moving average of them any more."""
+        trainer = self._trainer
+        trains = trainer is not None and trainer.state.fn == "fit"
+        self.loaded_at = None if trains else (checkpoint["global_step"], checkpoint["epoch"])
+        if trainer is None or not trains or "current_model_state" not in checkpoint:
+            return
+        if not any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            rank_zero_info("changed: no moving average any more: training goes on with the weights themselves")
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
+
     def configure_model(self) -> None:
         """Shard the network, where the strategy has a mesh of ranks to shard it over."""
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
+        if self.schedule.monitor and not any(isinstance(each, FollowMetric) for each in self.trainer.callbacks):  # type: ignore[attr-defined]
+            raise UserError(
+                f"schedule {type(self.schedule).__name__} hears of no validation: {type(self).__name__}."
+                "configure_callbacks must return what super().configure_callbacks() returns, too"
+            )
         optimizer = self._optimizer()
         # A fused optimizer would unscale the gradients in its own step: too late for clipping, which Lightning refuses.
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        keep_names(optimizer, self, self.optimizer)
         entry = {
             "scheduler": self.schedule.build(optimizer, self._total_steps),
             "interval": self.schedule.interval,
             "monitor": self.schedule.monitor,
-            # a schedule that follows a metric waits for the epochs that have one
-            "frequency": (self.schedule.monitor and self.trainer.check_val_every_n_epoch) or 1,
         }
         return {"optimizer": optimizer, "lr_scheduler": entry}
 

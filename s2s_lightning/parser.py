@@ -15,8 +15,27 @@ import jsonargparse
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from s2s_lightning.checkpoints.names import unknown
+from s2s_lightning.config.nulls import refuse_nulls
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, closest_key, did_you_mean
+
+USUAL_NAMES = {
+    **dict.fromkeys(("learning_rate", "lr"), "optimizer.lr"),
+    **dict.fromkeys(("epochs", "num_epochs", "num_train_epochs", "max_epoch"), "trainer.max_epochs"),
+    **dict.fromkeys(("steps", "max_update", "train_steps", "num_steps"), "trainer.max_steps"),
+    **dict.fromkeys(("gpus", "num_gpus", "ngpus", "world_size"), "trainer.devices"),
+    **dict.fromkeys(("output_dir", "out_dir", "output", "save_dir", "run_folder", "run_dir"), "run"),
+    **dict.fromkeys(("checkpoint", "ckpt", "model_path", "load"), "ckpt_path"),
+    **dict.fromkeys(("seed", "random_seed"), "seed_everything"),
+    **dict.fromkeys(("beam", "beams", "num_beams"), "decoding.beam_size"),
+    **dict.fromkeys(("fp16", "bf16", "amp"), "trainer.precision"),
+    **dict.fromkeys(("clip_norm", "max_grad_norm", "gradient_clip"), "trainer.gradient_clip_val"),
+    **dict.fromkeys(("update_freq", "accum_count", "gradient_accumulation_steps"), "trainer.accumulate_grad_batches"),
+    **dict.fromkeys(("early_stopping", "early_stopping_patience"), "patience"),
+    **dict.fromkeys(("workers", "num_workers"), "data.num_workers"),
+    "dropout": "model.dropout",
+}
+"""What other programs call an option -> ours."""
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -54,6 +73,7 @@ def constructed(owner: type, *args: Any, **kwargs: Any) -> Any:
         UserError: the class refuses a value, or does not take the arguments. Any other error is one of its own.
     """
     try:
+        refuse_nulls(owner, kwargs)
         return owner(*args, **kwargs)
     except UserError as error:
         _refusals.append(error)
@@ -218,11 +238,22 @@ def _unrecognized(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     argument = match[1]
     if argument.startswith("--") and place.owners:  # of a part that is given by its class path
         return _no_option(place, argument[2:])
-    if argument.startswith("--"):
-        best = closest_key(argument[2:], nested_options(place.parser))
+    if argument.startswith("-"):
+        best = _usual(argument, place) or closest_key(_spelt(argument), nested_options(place.parser))
         return f"{argument} is not an option{did_you_mean(best, '--')}"
     hint = f": did you mean --config {argument}?" if argument.endswith((".yaml", ".yml")) else ""
     return f"{argument!r} stands alone, but options begin with --{hint}"
+
+
+def _usual(argument: str, place: _Place) -> str | None:
+    """Our option for what other programs call so, if the command has it."""
+    best = USUAL_NAMES.get(_spelt(argument))
+    return best if best and (best in (known := parser_options(place.parser)) or best.split(".")[0] in known) else None
+
+
+def _spelt(argument: str) -> str:
+    """The name of an option as options are spelt here: no leading dashes, and underscores within."""
+    return argument.lstrip("-").replace("-", "_")
 
 
 def _required(place: _Place, match: re.Match[str], rest: list[str]) -> str:
@@ -280,7 +311,19 @@ def _wrong_type(place: _Place, match: re.Match[str], rest: list[str]) -> str:
         return f"{place.option()}: {match.string.strip()}"
     expected = place.types or match[1]
     choices = re.findall(r"'([^']+)'", expected) if "Literal" in expected else []
-    return f"{place.option()}={value}: expected {_readable(expected)}{did_you_mean(closest(value, choices))}"
+    hint = did_you_mean(closest(value, choices)) or _to_be_quoted(value, expected)
+    return f"{place.option()}={value}: expected {_readable(expected)}{hint}"
+
+
+def _to_be_quoted(value: str, expected: str) -> str:
+    """A hint where YAML has read a text as something else."""
+    if "str" not in expected and "Literal" not in expected:
+        return ""
+    if value in ("True", "False"):
+        return "; YAML reads a bare yes, no, on or off as a boolean: put a text in quotes"
+    return (
+        "; YAML reads a bare number or date as one: put a text in quotes" if re.fullmatch(r"[-+.\d:e_]+", value) else ""
+    )
 
 
 def _readable(types: str) -> str:

@@ -10,6 +10,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from s2s_lightning.errors import make_folder, no_folder
 
+TIME = "%Y-%m-%d_%H-%M-%S"
+"""The name of a folder that the user has not named."""
+
 VARIABLE = "S2S_LIGHTNING_RUN"
 """Environment variable by which the first process tells the folder to those that it starts, after its own number."""
 
@@ -23,7 +26,7 @@ def new_run_folder(parent: Path, command: str) -> Path:
     Where something else has started the processes (torchrun, SLURM), the others' folder has a name but is not made: the
     first process alone writes.
     """
-    time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    time = datetime.now().strftime(TIME)
     folder = parent / (time if command == "fit" else f"{time}_{command}")
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return told_folder() or folder
@@ -31,6 +34,14 @@ def new_run_folder(parent: Path, command: str) -> Path:
     _tell(folder)
     _new.add(str(folder))
     return folder
+
+
+def is_time(name: str) -> bool:
+    """True if it is the name of a folder that the user has not named, which a number or a command may follow."""
+    try:
+        return bool(datetime.strptime(name[:19], TIME))
+    except ValueError:
+        return False
 
 
 def told_folder() -> Path | None:

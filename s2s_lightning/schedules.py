@@ -7,16 +7,37 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from s2s_lightning.errors import UserError, check_at_least, check_below_one
+from s2s_lightning.metrics import lower_is_better
+
+
+class Scheduler(LambdaLR):
+    """The peak times a factor of the step; it goes on with other groups of parameters than it had."""
+
+    def rates(self) -> list[float]:
+        """The learning rate of each group at this step."""
+        pairs = zip(self.base_lrs, self.lr_lambdas, strict=True)
+        return [float(peak) * factor(self.last_epoch) for peak, factor in pairs]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        own = len(self.base_lrs)
+        lists = {name: state_dict[name] for name in ("base_lrs", "_last_lr") if name in state_dict}
+        vars(self).update({name: value for name, value in state_dict.items() if name != "lr_lambdas"})
+        for name, values in lists.items():  # all groups have the same rate
+            setattr(self, name, list(values) if len(values) == own else [values[0]] * own)
 
 
 class Schedule(ABC):
-    """How the learning rate changes. ``interval`` says when it moves, ``monitor`` which metric it follows, if any."""
+    """How the learning rate changes.
+
+    ``interval`` says when it moves, ``monitor`` which metric it follows, if any: its scheduler is a
+    ``PlateauScheduler``, which hears of each validation.
+    """
 
     interval: Literal["step", "epoch"] = "step"
     monitor: str | None = None
@@ -48,7 +69,7 @@ class Constant(_Warmup):
         super().__init__(warmup_steps)
 
     def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
-        return LambdaLR(optimizer, self._warmup)
+        return Scheduler(optimizer, self._warmup)
 
 
 class InverseSqrt(_Warmup):
@@ -68,11 +89,11 @@ class InverseSqrt(_Warmup):
         return min(self._warmup(step), math.sqrt(max(self.warmup_steps, 1) / (step + 1)))
 
     def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
-        return LambdaLR(optimizer, self.factor)
+        return Scheduler(optimizer, self.factor)
 
 
-class _OfTheRun(Schedule):
-    """What depends on where the run ends."""
+class EndOfRun(Schedule):
+    """A schedule that ends with the run: where that ends decides about each learning rate."""
 
     @abstractmethod
     def factor(self, step: int, total: int) -> float:
@@ -85,10 +106,10 @@ class _OfTheRun(Schedule):
                 f"schedule {type(self).__name__} needs to know where the run ends: "
                 "set --trainer.max_steps or --trainer.max_epochs"
             )
-        return LambdaLR(optimizer, partial(self.factor, total=int(total)))
+        return Scheduler(optimizer, partial(self.factor, total=int(total)))
 
 
-class _Decay(_OfTheRun, _Warmup):
+class _Decay(EndOfRun, _Warmup):
     """Linear warm-up, then a decay that ends with the run."""
 
     def __init__(self, warmup_steps: int, end: float) -> None:
@@ -137,7 +158,7 @@ class Linear(_Decay):
         return 1 - progress
 
 
-class Halving(_OfTheRun):
+class Halving(EndOfRun):
     """The peak, then steps down: cut at ``start`` and again after each further ``every``.
 
     Both are fractions of the run. Sutskever et al. (2014, 3.4, arXiv:1409.3215) halve each half epoch after 5 of 7.5
@@ -168,29 +189,94 @@ class Halving(_OfTheRun):
         return float(self.cut**cuts)
 
 
-class Plateau(Schedule):
-    """The peak, cut by ``factor`` when a metric has not improved for ``patience`` epochs.
+class Plateau(_Warmup):
+    """Linear warm-up to the peak, which is cut by ``factor`` each time that a metric has stopped improving.
+
+    Validations are counted, however many an epoch has. An improvement is one of more than 0.01 %. A resumed run goes on
+    with the cuts and the count that it had, under the options that are given then.
 
     Args:
         monitor: the metric to follow, as it is logged.
-        mode: whether a lower ("min") or a higher ("max") value of it is better.
+        mode: whether a lower ("min") or a higher ("max") value of it is better; by default the metric's name says.
         factor: what the learning rate is multiplied by.
-        patience: epochs without improvement before it is.
-    """
+        patience: validations in a row without improvement that change nothing; one more cuts the learning rate.
+        warmup_steps: steps of linear growth to the peak.
+        min_lr: the learning rate below which no cut goes.
 
-    interval = "epoch"
+    Raises:
+        UserError: a factor that is not above 0 and below 1, a negative patience or ``min_lr``, or one above the peak.
+    """
 
     def __init__(
         self,
         monitor: str = "val/loss",
-        mode: Literal["min", "max"] = "min",
+        mode: Literal["min", "max"] | None = None,
         factor: float = 0.5,
         patience: int = 2,
+        warmup_steps: int = 0,
+        min_lr: float = 0.0,
     ) -> None:
-        self.monitor = monitor
-        self.mode: Literal["min", "max"] = mode
+        super().__init__(warmup_steps)
+        check_at_least(0, patience=patience, min_lr=min_lr)
+        if not 0 < factor < 1:
+            raise UserError(f"factor={factor}: it must be above 0 and below 1")
+        self.monitor: str = monitor
+        self.mode = mode or ("min" if lower_is_better(monitor) else "max")
         self.factor = factor
         self.patience = patience
+        self.min_lr = min_lr
 
-    def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> LRScheduler:
-        return ReduceLROnPlateau(optimizer, self.mode, self.factor, self.patience)
+    def build(self, optimizer: Optimizer, total_steps: Callable[[], float]) -> "PlateauScheduler":
+        return PlateauScheduler(optimizer, self)
+
+    def improves(self, value: float, best: float | None) -> bool:
+        """True if the value is better than the best by more than 0.01 % of it; NaN never is."""
+        if best is None:
+            return not math.isnan(value)
+        gain = best - value if self.mode == "min" else value - best
+        return gain > 1e-4 * abs(best) or (math.isinf(best) and gain > 0)
+
+
+class PlateauScheduler(Scheduler):
+    """The scheduler of ``Plateau``: its state is what the metric has made of the peak."""
+
+    def __init__(self, optimizer: Optimizer, schedule: Plateau) -> None:
+        self.schedule = schedule
+        self.best: float | None = None
+        self.waited = 0
+        self.cut = 1.0
+        super().__init__(optimizer, schedule._warmup)
+        if schedule.min_lr > min(self.base_lrs):
+            raise UserError(f"min_lr={schedule.min_lr}: it must be at most the optimizer's lr, {min(self.base_lrs)}")
+
+    def rates(self) -> list[float]:
+        cut = (max(float(peak) * self.cut, self.schedule.min_lr) for peak in self.base_lrs)
+        return [rate * self.schedule._warmup(self.last_epoch) for rate in cut]
+
+    get_lr = rates  # type: ignore[assignment]
+
+    def validated(self, value: float) -> None:
+        """Count a validation, and cut the learning rate if there was patience for no more."""
+        if self.schedule.improves(value, self.best):
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited > self.schedule.patience:
+            self.waited = 0
+            if max(self.base_lrs) * self.cut > self.schedule.min_lr:
+                self.cut *= self.schedule.factor
+            rates = self.rates()
+            self._last_lr = list(rates)
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in super().state_dict().items() if name != "schedule"}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "num_bad_epochs" in state_dict:  # of an earlier version, torch's own scheduler
+            rate, steps = state_dict["_last_lr"][0], max(self.schedule.warmup_steps, state_dict["last_epoch"])
+            best = None if math.isinf(state_dict["best"]) else float(state_dict["best"])
+            state_dict = {"best": best, "waited": state_dict["num_bad_epochs"], "last_epoch": steps,
+                          "cut": rate / self.base_lrs[0], "_last_lr": state_dict["_last_lr"]}  # fmt: skip
+        super().load_state_dict(state_dict)

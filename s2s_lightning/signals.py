@@ -5,25 +5,39 @@ Nothing heavy is imported here: the flag is there while Python still imports the
 
 import os
 import signal
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
-STOP: Final = 1
+STOP: Final = 0.5
 """To end as after the last step. It is less than the number of any signal: of two requests the greater one holds."""
 
-GRACEFUL = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""By which clusters, containers and supervisors announce the end; Windows knows the first alone."""
+HANGUP: int | None = getattr(signal, "SIGHUP", None)
+"""By which a terminal says that it is gone, with the connection that it came over; Windows has none."""
+
+GRACEFUL = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+"""By which clusters, containers, supervisors and terminals announce the end; Windows knows the first alone."""
+
+
+def graceful() -> tuple[int, ...]:
+    """Return ``GRACEFUL`` without a hang-up that is ignored, as ``nohup`` asks for."""
+    return tuple(number for number in GRACEFUL if number != HANGUP or signal.getsignal(number) != signal.SIG_IGN)
 
 
 class Asked:
     """What this process has been asked for: the number of a signal, ``STOP``, or 0."""
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number: float = 0
 
-    def hear(self, number: int, frame: FrameType | None = None) -> None:
+    def hear(self, number: float, frame: FrameType | None = None) -> None:
         """Nothing else: other ranks may be anywhere, and would wait for whatever else were done here."""
         self.number = max(self.number, number)
+        if number == HANGUP:
+            leave_terminal()
 
 
 asked = Asked()
@@ -32,10 +46,59 @@ asked = Asked()
 
 def listen() -> None:
     """Set the flag from now on; signals that were blocked until now, and have come, set it at once."""
-    for number in GRACEFUL:
+    for number in graceful():
         signal.signal(number, asked.hear)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, GRACEFUL)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ends this process, which cleans up as it does after Ctrl-C.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def interrupt(number: int, frame: FrameType | None = None) -> None:
+    """A handler that raises ``Interrupted``."""
+    if number == HANGUP:
+        leave_terminal()
+    raise Interrupted(number)
+
+
+def press_ctrl_c(number: int, frame: FrameType | None = None) -> None:
+    """A handler after which the signal counts as Ctrl-C."""
+    if number == HANGUP:
+        leave_terminal()
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible(*numbers: int, handler: Callable[[int, FrameType | None], None] = interrupt) -> Iterator[None]:
+    """Within, SIGTERM and a hang-up that is not ignored interrupt the work, as the further signals do."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ends = {signal.SIGTERM, *(number for number in graceful() if number == HANGUP), *numbers}
+    previous = {number: signal.signal(number, handler) for number in ends}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+def leave_terminal() -> None:
+    """Put the null device into the place of a terminal that is gone: each line for it would raise an error."""
+    for number in range(3):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number):
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
 
 
 def turn_deaf(*_: object) -> None:

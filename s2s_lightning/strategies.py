@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.callbacks import EMA, FindBatchSize, FindLearningRate, GradientFlow
 from s2s_lightning.errors import UserError
+from s2s_lightning.training.optimizer_state import NAMES, fitted, names_of_groups
 
 WHOLE_WEIGHTS = (EMA, FindBatchSize, FindLearningRate, GradientFlow)
 """Callbacks that copy or restore the weights, or read gradients in an evaluation."""
@@ -66,7 +67,10 @@ class FSDP(ModelParallelStrategy):
         assert self.model is not None
         inner = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
         state: dict[str, Any] = get_optimizer_state_dict(self.model, inner, options=WHOLE)
-        return renamed(state, {name: number for number, name in enumerate(names_of(state))}) if state else state
+        if not state:
+            return state
+        names = [list(group["params"]) for group in state["param_groups"]]
+        return {**renamed(state, {name: number for number, name in enumerate(names_of(state))}), NAMES: names}
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         assert self.model is not None
@@ -75,8 +79,15 @@ class FSDP(ModelParallelStrategy):
         self.model.load_state_dict({name: alike(x, parts.get(name)) for name, x in checkpoint["state_dict"].items()})
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         for optimizer, state in zip(self.optimizers, checkpoint.get("optimizer_states", []), strict=False):
-            own = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-            named = renamed(state, dict(zip(names_of(state), own, strict=True)))
+            own = [name for group in names_of_groups(optimizer, names) for name in group]
+            make: Any = self.lightning_module and self.lightning_module.optimizer
+            state = fitted(state, optimizer, names, make)
+            if 0 < len(state["state"]) < len(own):
+                raise UserError(
+                    f"the optimizer's state in the checkpoint is of {len(state['state'])} of {len(own)} parameters, "
+                    "and FSDP needs all: freeze what was frozen, or go on with configs/hardware/ddp_bf16.yaml"
+                )
+            named = renamed(state, dict(enumerate(own)))
             set_optimizer_state_dict(self.model, optimizer, named, options=WHOLE)
         return checkpoint
 

@@ -1,9 +1,11 @@
 """Trainers of Python programs: what a plain Lightning Trainer lacks."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 
 from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.evaluation import Evaluation, EvaluationLog
@@ -45,3 +47,13 @@ def missing_callbacks(trainer: Trainer) -> list[Callback]:
         (Attach, Attach), (Draws, Draws), (Evaluation, EvaluationLog), (Throughput, Throughput)
     ]  # fmt: skip
     return [added() for kind, added in needed if not any(isinstance(each, kind) for each in present)]
+
+
+def beside(brought: Sequence[Callback], defaults: Sequence[Callback], *, progress: bool) -> list[Callback]:
+    """Return the default callbacks that stand beside the user's own.
+
+    A callback of the same class, or of a class below it, replaces a default one, and any progress bar replaces ours.
+    """
+    kept = [each for each in defaults if not any(isinstance(own, type(each)) for own in brought)]
+    bar = progress and not any(isinstance(own, ProgressBar) for own in brought)
+    return [each for each in kept if bar or not isinstance(each, ProgressBar)]

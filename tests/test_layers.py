@@ -10,7 +10,8 @@ BASE = {"s2s_lightning", "__version__", "errors"}
 ALLOWED: dict[str, set[str]] = {
     "nn": {"nn"},
     "loss": set(),
-    "schedules": set(),
+    "schedules": {"metrics"},
+    "training": {"training", "schedules"},
     "memory": set(),
     "batch": set(),
     "metrics": set(),
@@ -26,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     # trainers: the one arrow up, when a Trainer asks the module for its callbacks
     "module": {
         *("architecture", "batch", "data", "decoding", "loss", "nn", "objectives", "schedules", "sharding"),
-        "trainers",
+        *("trainers", "training"),
     },
     "families": {"families", "architecture", "loss", "nn", "module"},
     "data": {"data", "batch", "checkpoints", "files", "signals"},

@@ -108,3 +108,66 @@ def test_a_decay_ends_with_the_epochs_of_the_run(tmp_path: Path) -> None:
 def test_a_run_without_end_refuses_a_decay_in_the_trainer(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="max_steps"):
         fit(tmp_path, Linear(), max_epochs=-1, max_time={"seconds": 1})
+
+
+@pytest.mark.parametrize("monitor", ["val/bleu", "val/chrf", "val/exact_match"])
+def test_a_plateau_takes_the_mode_from_the_name_of_its_metric(monitor: str) -> None:
+    rising, falling = (list(range(10)), list(range(9, -1, -1)))
+    for values, cuts in ((rising, False), (falling, True)):
+        assert (plateau(Plateau(monitor, patience=1), values)[-1] < PEAK) == cuts
+        assert (plateau(Plateau("val/loss", patience=1), values)[-1] < PEAK) != cuts
+    assert plateau(Plateau(monitor, mode="min", patience=1), falling)[-1] == PEAK
+
+
+def plateau(schedule: Plateau, values: list[float], steps: int = 2) -> list[float]:
+    """The learning rate of each step, where a validation follows on every ``steps``."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
+    scheduler = schedule.build(optimizer, lambda: math.inf)
+    seen = []
+    for value in values:
+        for _ in range(steps):
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        scheduler.validated(value)
+    return seen
+
+
+def test_a_plateau_warms_up_and_never_cuts_below_its_floor() -> None:
+    still = [1.0] * 6
+    assert plateau(Plateau(patience=0, factor=0.1, warmup_steps=4, min_lr=0.02), still) == pytest.approx(
+        [PEAK / 4, PEAK / 2, PEAK * 3 / 4, PEAK, PEAK / 10, PEAK / 10, 0.02, 0.02, 0.02, 0.02, 0.02, 0.02]
+    )
+    with pytest.raises(UserError, match=r"min_lr=1\.0"):
+        plateau(Plateau(min_lr=1.0), still)
+
+
+@pytest.mark.parametrize(("gain", "improves"), [(0.9e-4, False), (1.1e-4, True)])
+@pytest.mark.parametrize("best", [2.0, -2.0])
+def test_an_improvement_is_one_of_more_than_a_ten_thousandth(best: float, gain: float, improves: bool) -> None:
+    assert Plateau("val/loss").improves(best - gain * abs(best), best) == improves
+    assert Plateau("val/bleu").improves(best + gain * abs(best), best) == improves
+    assert not Plateau("val/loss").improves(math.nan, None)
+
+
+@pytest.mark.parametrize("every", [1, 2, 5, 7])
+def test_a_plateau_counts_validations_by_steps_within_and_beyond_epochs(every: int, tmp_path: Path) -> None:
+    """Epochs have 10 steps."""
+    options = {"max_epochs": 3, "val_check_interval": every, "check_val_every_n_epoch": None}
+    module = ToyModule()
+    module.optimizer = lambda groups: torch.optim.SGD(groups, lr=1.0)
+    module.schedule = Plateau(factor=0.5, patience=0)
+    still = {"gradient_clip_val": 1e-30}
+    trainer = toy_trainer(tmp_path, callbacks=[Evaluation()], **still, **options)
+    trainer.fit(module, datamodule=ToyData())
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0.5 ** (30 // every - 1)
+
+
+def test_the_state_of_an_earlier_versions_plateau_goes_on() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
+    scheduler = Plateau(patience=2).build(optimizer, lambda: math.inf)
+    before = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD([torch.zeros(1)], lr=PEAK), patience=1)
+    for value in (1.0, 2.0, 2.0, 2.0):
+        before.step(value)
+    scheduler.load_state_dict(before.state_dict())
+    assert (scheduler.best, scheduler.waited, scheduler.rates()) == (1.0, 1, pytest.approx([PEAK / 10]))

@@ -87,6 +87,7 @@ class BestAndLast(Checkpoint):
         self._saved_time = time.monotonic()
         self._validated = -1
         self._moved = 0
+        self._came_from = Path()
         self._kept: list[Validated] = []
         self._dropped: list[int] = []
         self._now: Validated | None = None
@@ -211,6 +212,7 @@ class BestAndLast(Checkpoint):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """The place in the epoch, should the ranks be others now; what only a run in the same folder goes on with."""
+        self._came_from = Path(trainer.ckpt_path or "").parent
         start = getattr(trainer.datamodule, "start", None)  # type: ignore[attr-defined]
         if trainer.state.fn == "fit" and start is not None and start.before:
             self._moved = move(checkpoint["loops"], start.batches)
@@ -230,12 +232,16 @@ class BestAndLast(Checkpoint):
         return path is not None and Path(path).resolve().parent == self._folder.resolve()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """A resumed run has to improve on the best of the run it goes on with, wherever that is now."""
+        """A resumed run has to improve on the best of the run it goes on with, wherever that is now.
+
+        It lies beside the checkpoint, also where the folder was moved or copied; else where the checkpoint says.
+        """
         self._validated = state_dict.get("validated", -1) + self._moved
         if state_dict["monitor"] != self.monitor or state_dict["best_model_score"] is None:
             return
-        for path in (state_dict["best_model_path"], self._best):
-            if Path(path).is_file():
+        stored = state_dict["best_model_path"]
+        for path in (str(self._came_from / Path(stored).name), stored, self._best):
+            if stored and Path(path).is_file():
                 self.best_model_score, self.best_model_path = state_dict["best_model_score"], path
                 return
 
@@ -254,6 +260,7 @@ class BestAndLast(Checkpoint):
         if self.monitor not in metrics:
             names = sorted(name for name in metrics if name.startswith("val/"))
             hint = did_you_mean(closest(self.monitor, names)) or f"; choose one of {', '.join(names)}"
+            self.save_last(trainer)  # what was trained is not lost
             raise UserError(f"--checkpoint.monitor={self.monitor} is not logged{hint}")
         return metrics[self.monitor].detach().clone()
 

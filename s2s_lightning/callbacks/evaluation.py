@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Split
-from s2s_lightning.callbacks.run import at_step, has_texts, run_folder, texts
+from s2s_lightning.callbacks.run import at_step, has_texts, run_folder, texts, trained
 from s2s_lightning.data.round_trip import listed
 from s2s_lightning.metrics import Metric, Score, Tokenize, corpus_scores, default_metrics
 
@@ -47,6 +47,11 @@ class Evaluation(Gathering[Scored]):
         self.metrics: list[Metric] = [*default_metrics(tokenize), *(metrics or [])]
         self.signatures: dict[str, str] = {}  # of the latest evaluation, where a score has one
 
+    def names(self) -> list[str]:
+        """Return the names of the scores, without the split; the metrics say theirs by scoring one empty text."""
+        teacher_forced = teacher_forced_scores([Scored(0, [], 0.0, 0, 1)])
+        return [*teacher_forced, *corpus_scores([""], [("",)], self.metrics)]
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Every rank computes the same number from the same gathered rows: there is nothing to synchronise.
         warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True")
@@ -60,7 +65,7 @@ class Evaluation(Gathering[Scored]):
         scores = {**teacher_forced_scores(rows), **self._text_scores(trainer, split, rows)}
         # float64 on the CPU: float32 would lose digits, and a device would have to be waited for.
         values = {f"{split}/{name}": torch.tensor(s.value, dtype=torch.float64) for name, s in scores.items()}
-        step = at_step(trainer) if trainer.global_step else {}  # in fit, or in a test right after it
+        step = at_step(trainer) if trained(trainer)[0] else {}  # in fit, or in a test right after it
         pl_module.log_dict({**values, **step}, batch_size=1)
         self.signatures = {name: score.signature for name, score in scores.items() if score.signature}
         unequal = texts(trainer).unequal(split, [row.index for row in rows]) if has_texts(trainer) else {}
@@ -81,7 +86,7 @@ class Evaluation(Gathering[Scored]):
     def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score], unequal: dict[str, int]) -> None:
         """Write the scores into the run's folder, and how many references no output can equal, by reason."""
         values = {name: score._asdict() for name, score in scores.items()}
-        content = {"step": trainer.global_step, "scores": values, "unequal_references": unequal}
+        content = {"step": trained(trainer)[0], "scores": values, "unequal_references": unequal}
         (run_folder(trainer) / f"{split}_scores.json").write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks.ending import Patience
 from s2s_lightning.callbacks.run import Keeper, keeper, run_folder, texts
+from s2s_lightning.schedules import EndOfRun
 
 
 class NextSteps(Callback):
@@ -57,7 +58,8 @@ def commands(trainer: Trainer, kept: Kept) -> list[str]:
         lines["test"] = f"{PROGRAM} test --ckpt_path {chosen}"
     more = further(trainer)
     if kept.last and more:
-        lines["train on"] = " ".join([f"{PROGRAM} fit --resume {_short(run_folder(trainer))}", *more])
+        words = [f"{PROGRAM} fit --resume {_short(run_folder(trainer))}", *more, *risen(trainer)]
+        lines["train on"] = " ".join(words)
     return [f"to {' or '.join(lines)}:", *(f"  {line}" for line in lines.values())]
 
 
@@ -85,6 +87,18 @@ def further(trainer: Trainer) -> list[str]:
     ]
     patience = [callback.longer for callback in trainer.callbacks if isinstance(callback, Patience)]  # type: ignore[attr-defined]
     return raised + [f"--patience {longer}" for longer in patience if longer is not None]
+
+
+def risen(trainer: Trainer) -> list[str]:
+    """A comment for the shell: the learning rate with which that run begins, where its end decides about it."""
+    schedule = getattr(trainer.lightning_module, "schedule", None)
+    if not isinstance(schedule, EndOfRun) or not trainer.optimizers:
+        return []
+    group, steps, total = trainer.optimizers[0].param_groups[0], trainer.global_step, trainer.estimated_stepping_batches
+    ends = [2 * total] if trainer.max_epochs in (None, -1) or trainer.max_steps == -1 else [2 * total, 2 * steps]
+    rate = group.get("initial_lr", group["lr"]) * schedule.factor(steps, int(min(ends)))
+    name = type(schedule).__name__
+    return [f"  # {name} ends with the run: learning rate {group['lr']:.3g} -> {rate:.3g}"]
 
 
 def _existing(path: str) -> str | None:

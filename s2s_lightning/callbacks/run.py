@@ -59,10 +59,15 @@ def at_step(trainer: Trainer) -> dict[str, Tensor]:
 
     Lightning takes one less, and leaves the epoch to whoever gives a step.
     """
-    return {
-        "step": torch.tensor(trainer.global_step, dtype=torch.float64),
-        "epoch": torch.tensor(trainer.current_epoch, dtype=torch.float64),
-    }
+    step, epoch = trained(trainer)
+    return {"step": torch.tensor(step, dtype=torch.float64), "epoch": torch.tensor(epoch, dtype=torch.float64)}
+
+
+def trained(trainer: Trainer) -> tuple[int, int]:
+    """The optimizer steps and epochs behind the weights: those of the checkpoint that an evaluation has loaded."""
+    loaded: tuple[int, int] | None = getattr(trainer.lightning_module, "loaded_at", None)
+    here = trainer.global_step, trainer.current_epoch
+    return here if loaded is None or trainer.state.fn == "fit" else loaded
 
 
 @runtime_checkable
@@ -76,8 +81,8 @@ class Keeper(Protocol):
 
 
 def keeper(trainer: Trainer) -> Keeper | None:
-    """The first of the run, if there is one."""
-    return next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Keeper)), None)
+    """Return the trainer's last checkpoint callback, or None: ours stands behind those of the user."""
+    return next((each for each in reversed(trainer.checkpoint_callbacks) if isinstance(each, Keeper)), None)
 
 
 def monitored(trainer: Trainer) -> str:

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks.gathering import Gathering, Output, Split, outputs_of
 from s2s_lightning.callbacks.media import Cell, cell, log_table
-from s2s_lightning.callbacks.run import run_folder, texts
+from s2s_lightning.callbacks.run import run_folder, texts, trained
 from s2s_lightning.errors import check_at_least
 
 Sample = dict[str, Any]
@@ -41,7 +41,7 @@ class Samples(Gathering[Output]):
     def report(self, trainer: Trainer, pl_module: LightningModule, split: Split, rows: list[Output]) -> None:
         if trainer.is_global_zero:
             folder = run_folder(trainer)
-            samples = [{"step": trainer.global_step, **row} for row in describe(trainer, split, rows)]
+            samples = [{"step": trained(trainer)[0], **row} for row in describe(trainer, split, rows)]
             append(folder / "samples.jsonl", samples)
             (folder / "samples.md").write_text(table(read(folder / "samples.jsonl")), encoding="utf-8")
             log_table(trainer, "samples", COLUMNS, [row(sample) for sample in samples])

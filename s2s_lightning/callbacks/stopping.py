@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.restart import batches_seen
 from s2s_lightning.requeue import own_job, requeue
-from s2s_lightning.signals import GRACEFUL, STOP, asked, in_slurm, turn_deaf
+from s2s_lightning.signals import GRACEFUL, STOP, asked, graceful, in_slurm, turn_deaf
 
 SECONDS = 2.0
 """Between two questions of the ranks whether one of them was asked to end: each makes them wait for each other."""
@@ -35,7 +35,7 @@ class Agreement:
         self._due = 0
         self._last: tuple[int, float] | None = None
 
-    def __call__(self, trainer: Trainer, number: int, batch: int) -> int:
+    def __call__(self, trainer: Trainer, number: float, batch: int) -> float:
         """0 where nothing was asked, or where it is not yet time to know.
 
         Args:
@@ -52,14 +52,14 @@ class Agreement:
         said = torch.tensor([number, pace], device=trainer.strategy.root_device)
         number, pace = trainer.strategy.reduce(said, reduce_op="max").tolist()
         self._due, self._last = batch + max(1, int(SECONDS / max(pace, 1e-4))), (batch, now)
-        return int(number)
+        return float(number)
 
 
 class StopWhenAsked(Callback):
     """A signal ends the run after a batch of training or of validation, with its state in last.ckpt.
 
-    Ctrl-C, SIGTERM and SIGUSR1 do, on any rank; the same signal again ends at once. Not so in a SLURM job, which sends
-    more than one: the run is saved, and the job goes back into its queue.
+    Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP (a lost connection) do, on any rank. The same signal again ends at once. Not so
+    in a SLURM job, which sends more than one: the run is saved, and the job goes back into its queue.
 
     Args:
         checkpoints: what writes last.ckpt; without it the run ends all the same.
@@ -75,7 +75,7 @@ class StopWhenAsked(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         take_over(trainer)
         if threading.current_thread() is threading.main_thread():
-            numbers = (signal.SIGINT,) if in_slurm() else (signal.SIGINT, *GRACEFUL)
+            numbers = (signal.SIGINT,) if in_slurm() else (signal.SIGINT, *graceful())
             self._previous = {number: signal.signal(number, self._hear) for number in numbers}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -99,7 +99,7 @@ class StopWhenAsked(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """A run that fails ends as any process does; one that is asked to end lets its loggers finish."""
         if self._previous and not self.number:
-            self._previous = {**dict.fromkeys(GRACEFUL, signal.SIG_DFL), **self._previous}
+            self._previous = {**dict.fromkeys(graceful(), signal.SIG_DFL), **self._previous}
             self._restore()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -116,7 +116,7 @@ class StopWhenAsked(Callback):
                 give_weights_back(trainer)
             self._answer(trainer, number)
 
-    def _answer(self, trainer: Trainer, number: int, save: bool = True) -> None:
+    def _answer(self, trainer: Trainer, number: float, save: bool = True) -> None:
         if not number:
             return
         asked.number = 0
@@ -127,7 +127,7 @@ class StopWhenAsked(Callback):
             return
         if save and self.checkpoints is not None:
             self.checkpoints.save_last(trainer)
-        self.number = number
+        self.number = int(number)
         if trainer.is_global_zero and number in GRACEFUL and (job := own_job()):
             late = threading.Timer(LAST_WORDS, requeue, (job,))
             late.daemon = True

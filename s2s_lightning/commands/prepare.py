@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-from lightning.pytorch.cli import LightningArgumentParser
-
 from s2s_lightning.callbacks.summary import table
-from s2s_lightning.cli import CLI
+from s2s_lightning.cli import CLI, ArgumentParser
 from s2s_lightning.data import Seq2SeqData
 
 
@@ -16,7 +14,7 @@ class Prepare(CLI):
 
     def instantiate_classes(self) -> None:
         data = self._settled().data
-        only_data = LightningArgumentParser()
+        only_data = ArgumentParser()
         only_data.add_class_arguments(Seq2SeqData, "data")
         self.datamodule = only_data.instantiate(only_data.parse_object({"data": data})).data
 

@@ -1,5 +1,6 @@
 """``sweep``: a W&B sweep file on one's own machines, without an account."""
 
+import os
 import shlex
 import sys
 from argparse import Namespace
@@ -10,16 +11,20 @@ from typing import TYPE_CHECKING
 
 from s2s_lightning import PROGRAM
 from s2s_lightning.commands.arguments import Arguments
-from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.errors import UserError, check_at_least, without_secrets
 
 if TYPE_CHECKING:
     from s2s_lightning.sweeping.study import Study
     from s2s_lightning.sweeping.sweep import Sweep
 
+STORAGE = "S2S_LIGHTNING_STORAGE"
+"""Variable of the environment in the place of ``--storage``: other users of a machine see command lines."""
+
 EPILOG = f"""example: {PROGRAM} sweep sweeps/lr.yaml --count 20 --parallel 2
 The same command goes on with a sweep that was stopped, and prints the table of one that is done. Several machines share
 a sweep when each runs it with the same --storage, or in the same folder of a network file system with a journal:
-  --storage postgresql://user@host/database     or     --storage journal:runs/sweeps/lr/study.journal"""
+  --storage postgresql://user@host/database     or     --storage journal:runs/sweeps/lr/study.journal
+A URL with a password is best given by ${STORAGE}, since others see command lines."""
 
 
 def arguments() -> Arguments:
@@ -39,7 +44,11 @@ def arguments() -> Arguments:
         metavar="DIR",
         help="where all goes, its name the study's (default: runs/sweeps/ and the file's name)",
     )
-    add("--storage", metavar="URL", help="the study: a database, or journal:FILE (default: SQLite in the folder)")
+    add(
+        "--storage",
+        metavar="URL",
+        help=f"the study: a database, or journal:FILE (default: ${STORAGE}, else SQLite in the folder)",
+    )
     add(
         "--slurm", metavar="OPTIONS", nargs="?", const="",
         help="submit the trials as an array job with these options of sbatch: --slurm='--partition=gpu --time=2:00:00'",
@@ -60,7 +69,9 @@ def run(command: str, args: Sequence[str]) -> None:
     sweep = read(Path(options.file))
     limit = trials_in_all(options.count, sweep)
     options.folder = Path(options.folder or Path("runs/sweeps", sweep.name))
-    options.storage = options.storage or default_url(options.folder, journal=options.slurm is not None)
+    options.storage = (
+        options.storage or os.environ.get(STORAGE) or default_url(options.folder, journal=options.slurm is not None)
+    )
     storage = open_storage(options.storage, options.folder)
     with one_line():
         study = Study(sweep, storage, options.folder.name, limit)
@@ -94,7 +105,7 @@ def drive(options: Namespace, study: "Study") -> None:
     try:
         Driver(study, options.folder, options.parallel, options.at_most, screen).run()
     except KeyboardInterrupt:
-        screen.say(f"stopped; go on with: {PROGRAM} {shlex.join(['sweep', *again(options)])}")
+        screen.say(f"stopped; go on with: {typed(options)}")
         raise
     finally:
         screen.close()
@@ -113,7 +124,19 @@ def check_results(study: "Study") -> None:
 def again(options: Namespace) -> list[str]:
     """The arguments that go on with this study."""
     count = [] if options.count is None else ["--count", str(options.count)]
-    return [options.file, "--folder", str(options.folder), "--storage", options.storage, *count]
+    storage = [] if has_secret(options.storage) else ["--storage", options.storage]
+    return [options.file, "--folder", str(options.folder), *storage, *count]
+
+
+def has_secret(url: str) -> bool:
+    """True if a password stands in an address: it then travels by ``STORAGE`` and not by a command line or a file."""
+    return without_secrets(url) != url
+
+
+def typed(options: Namespace, *more: str) -> str:
+    """The command that goes on with this study, as it is typed."""
+    variable = f"{STORAGE}=URL " if has_secret(options.storage) else ""
+    return f"{variable}{PROGRAM} {shlex.join(['sweep', *again(options), *more])}"
 
 
 def submit(options: Namespace, study: "Study") -> None:
@@ -130,5 +153,6 @@ def submit(options: Namespace, study: "Study") -> None:
     # B and exec: it is the sweep itself that gets SIGTERM, and gives its trial back
     path.write_text(slurm.script(study.sweep.name, logs, tasks=left, signal="B:TERM@120", **how))
     print(f"{path} runs {left} trials, each as a task of its own")
+    os.environ[STORAGE] = options.storage  # a job gets the environment of who submits it
     print(slurm.submit(path))
-    print(f"the table, at any time: {PROGRAM} {shlex.join(['sweep', *again(options), '--at_most', '0'])}")
+    print(f"the table, at any time: {typed(options, '--at_most', '0')}")

@@ -64,8 +64,8 @@ class Seq2SeqData(LightningDataModule):
             target's alone where the corpus has no source, so that a language model can help that checkpoint's search.
         tgt_tokenizer: of the target, when it is to have a vocabulary of its own; a checkpoint stands for its target's.
         max_tokens: tokens of a batch: sentences times the longest of either side, padding included.
-        batch_size: sentences of a batch; when given, it replaces ``max_tokens``.
-        eval_max_tokens: tokens of a batch in validation, test and generation; ``max_tokens`` by default.
+        batch_size: sentences of a batch; when given, it replaces ``max_tokens``, which may be null then.
+        eval_max_tokens: tokens of a batch in validation, test and generation; by default it is as in training.
         max_length: training pairs with more tokens on either side are dropped, and counted in the summary; null keeps
             all. Evaluation never drops a sentence.
         reverse_source: read each source from its end, EOS still last (Sutskever et al., 2014, arXiv:1409.3215);
@@ -89,7 +89,7 @@ class Seq2SeqData(LightningDataModule):
         tokenizer: CheckpointFile | Tokenizer | None = None,
         tgt_tokenizer: CheckpointFile | Tokenizer | None = None,
         *,
-        max_tokens: int = 4096,
+        max_tokens: int | None = 4096,
         batch_size: int | None = None,
         eval_max_tokens: int | None = None,
         max_length: int | None = None,
@@ -106,14 +106,17 @@ class Seq2SeqData(LightningDataModule):
         )
         check_at_most(2**31 - 1, max_tokens=max_tokens, batch_size=batch_size, eval_max_tokens=eval_max_tokens)
         check_at_least(0, num_workers=num_workers, seed=seed)
+        if max_tokens is None and batch_size is None:
+            raise UserError("max_tokens=null needs batch_size, or a batch has no size: give one of them")
         if tokenizers_from and (tokenizer or tgt_tokenizer):
             raise UserError(
                 f"tokenizers_from={tokenizers_from} and a tokenizer exclude each other; "
                 "for one side of a checkpoint give the tokenizer FromCheckpoint"
             )
         self.corpus = CMUDict() if corpus is None else corpus
-        self.budget = Budget(max_tokens, batch_size)
-        self.eval_budget = Budget(eval_max_tokens or max_tokens, batch_size)
+        tokens = max_tokens or 4096  # without effect beside a batch_size
+        self.budget = Budget(tokens, batch_size)
+        self.eval_budget = Budget(eval_max_tokens or tokens, None if eval_max_tokens else batch_size)
         self.max_length = max_length
         self.reverse_source = reverse_source
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 1)) if seed is None else seed  # Lightning's variable

@@ -1,11 +1,11 @@
 """What is asked for: lines of text or JSON, with prefixes and constraints from files beside them."""
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import check_text, json_row
 
 
 class Request(NamedTuple):
@@ -35,22 +35,29 @@ def from_text(lines: Iterable[str], prefix: str = "") -> Iterator[Request]:
 
 
 def from_jsonl(lines: Iterable[str], name: str) -> Iterator[Request]:
-    """A request a JSON object, with ``text`` and, optionally, ``prefix`` and a list ``constraints``.
+    """Yield a request for each JSON object: ``text`` and, optionally, ``prefix`` and a list ``constraints``.
+
+    Blank lines behind the last object are none.
 
     Raises:
         UserError: a line is something else; ``name`` is that of the input.
     """
+    blank = 0
     for number, line in enumerate(lines, 1):
-        try:
-            content = json.loads(line)
-        except ValueError:
-            content = None
+        if not line.strip():
+            blank = blank or number
+            continue
+        where = f"{name}, line {number}"
+        content: Any = json_row(line, where) if line.lstrip().startswith("{") and not blank else None
         if not _is_request(content):
             raise UserError(
-                f'{name}, line {number}: not a request; it must be like {{"text": "...", "prefix": "...", '
+                f'{name}, line {blank or number}: not a request; it must be like {{"text": "...", "prefix": "...", '
                 '"constraints": ["...", "..."]}, of which text alone is needed'
             )
-        yield Request(content["text"], content.get("prefix", ""), tuple(content.get("constraints", ())))
+        request = Request(content["text"], content.get("prefix", ""), tuple(content.get("constraints", ())))
+        for text in (request.text, request.prefix, *request.constraints):
+            check_text(text, where)
+        yield request
 
 
 def _is_request(content: Any) -> bool:

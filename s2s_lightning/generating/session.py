@@ -15,6 +15,7 @@ from s2s_lightning.forcing import Focus
 from s2s_lightning.generating.answers import BLANK, Answer
 from s2s_lightning.generating.requests import Request
 from s2s_lightning.generating.search import parse_search
+from s2s_lightning.ranks.children import end_with_parent
 from s2s_lightning.trained import Explanation, Output, Trained
 
 
@@ -174,6 +175,7 @@ def start_worker(setup: Setup, threads: int) -> None:
     from s2s_lightning.memory import reuse_freed_memory
 
     global _session
+    end_with_parent()
     reuse_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the parent ends its workers
     torch.set_num_threads(threads)

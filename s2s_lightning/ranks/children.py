@@ -1,11 +1,13 @@
 """The processes that Lightning starts beside the first one, watched so that their end is known and told."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from multiprocessing.process import BaseProcess
 
 LEAVE = 20.0
 """Seconds that this process has to end by itself, and to say why, after one of the others has failed."""
@@ -39,6 +41,25 @@ def end_children() -> None:
     """Those that still run: stuck, stopped, or waiting for this one."""
     for child in _children:
         child.kill()
+
+
+def end_with_parent(grace: float = 0.0) -> None:
+    """End this process when the one that started it is gone, even by SIGKILL, which that one cannot answer.
+
+    Args:
+        grace: seconds that this process has to end by itself, and to say why.
+    """
+    threading.Thread(target=_outlive, args=(multiprocessing.parent_process(), os.getppid(), grace), daemon=True).start()
+
+
+def _outlive(starter: BaseProcess | None, parent: int, grace: float) -> None:
+    if starter is not None:
+        starter.join()
+    else:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+    time.sleep(grace)
+    os._exit(1)
 
 
 def _start_watch(children: list[subprocess.Popen[bytes]]) -> None:

@@ -13,6 +13,7 @@ import time
 import traceback
 from typing import NoReturn
 
+from s2s_lightning.errors import without_secrets
 from s2s_lightning.ranks import attempts
 from s2s_lightning.ranks.board import AGENT, GRACE, Board, Failure
 from s2s_lightning.ranks.children import any_children, end_children
@@ -33,11 +34,11 @@ def end(error: Exception, words: str, code: int) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))  # from a starter that ends the others of a failed one
     board = Board.of_this_run()
     rank = place().rank if board is None else board.rank
-    own = Failure(words, code, rank)
+    own = Failure(without_secrets(words), code, rank)
     first = _without_board(own) if board is None else board.first(own, lost_a_peer(error))
     if first.teller == rank:
         if code != USER_ERROR and first.words.endswith(words):
-            traceback.print_exception(error)
+            sys.stderr.write(without_secrets("".join(traceback.format_exception(error))))
         print(f"error: {' '.join(first.words.split())}", file=sys.stderr, flush=True)
     if first.teller != AGENT:
         attempts.leave(first, told=first.teller == rank)

@@ -42,6 +42,11 @@ def of_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def started_by_rank_0() -> bool:
+    """True if the first process of this machine has started this one, as Lightning does without another starter."""
+    return place().local > 0 and not of_torchrun() and "SLURM_LOCALID" not in os.environ
+
+
 def torchrun_size() -> tuple[int, int] | None:
     """Nodes and processes a node, if torchrun is what started this one: they may change from start to start."""
     if not of_torchrun():

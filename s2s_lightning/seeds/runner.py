@@ -1,11 +1,13 @@
 """Trains the seeds that are left, as many at once as asked for."""
 
 import os
+import signal
 import time
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.seeds.group import Group, Seed
-from s2s_lightning.sweeping.interrupting import LOOK, end_well, interruptible
+from s2s_lightning.signals import interruptible, press_ctrl_c
+from s2s_lightning.sweeping.interrupting import LOOK, end_well
 from s2s_lightning.sweeping.lines import Lines
 from s2s_lightning.sweeping.process import Process, environment
 
@@ -41,9 +43,9 @@ class Runner:
 
         Raises:
             UserError: somebody else trains them, or the command line is refused, as it would be for each of them.
-            KeyboardInterrupt: by Ctrl-C or SIGTERM, once the running ones have saved.
+            KeyboardInterrupt: by Ctrl-C, SIGTERM or a hang-up, once the running ones have saved.
         """
-        with self.group.held() as lock, interruptible():
+        with self.group.held() as lock, interruptible(signal.SIGINT, handler=press_ctrl_c):
             try:
                 while self._waiting or self._running:
                     self._step(lock)

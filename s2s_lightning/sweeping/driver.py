@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from optuna.exceptions import UpdateFinishedTrialError
 
 from s2s_lightning.errors import UserError
+from s2s_lightning.signals import interruptible, press_ctrl_c
 from s2s_lightning.sweeping.command import command_line, nested
-from s2s_lightning.sweeping.interrupting import LOOK, end_well, interruptible
+from s2s_lightning.sweeping.interrupting import LOOK, end_well
 from s2s_lightning.sweeping.outage import Outage, unreachable
 from s2s_lightning.sweeping.process import environment
 from s2s_lightning.sweeping.screen import Screen
@@ -79,9 +80,9 @@ class Driver:
         Raises:
             UserError: trial after trial fails.
             Exception: of the storage, which has been out of reach for long.
-            KeyboardInterrupt: by Ctrl-C or SIGTERM, once the running trials have ended and are marked to run again.
+            KeyboardInterrupt: by Ctrl-C, SIGTERM or a hang-up, once the running trials have ended and will run again.
         """
-        with interruptible():
+        with interruptible(signal.SIGINT, handler=press_ctrl_c):
             try:
                 self._loop()
             except (KeyboardInterrupt, Exception):

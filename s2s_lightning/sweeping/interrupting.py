@@ -1,11 +1,8 @@
-"""Ctrl-C and SIGTERM: what runs gets the time to end well."""
+"""After Ctrl-C, SIGTERM or a hang-up, what runs gets the time to end well."""
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Callable, Sequence
 
 from s2s_lightning.sweeping.process import Process
 
@@ -14,17 +11,6 @@ LOOK = 0.05
 
 GRACE = 120.0
 """Seconds that interrupted processes have to end well."""
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM, by which clusters end a job, is as good as Ctrl-C; and Ctrl-C works behind a shell's ``&``."""
-    previous = {number: signal.signal(number, _raise) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def end_well(processes: Sequence[Process], meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -48,7 +34,3 @@ def end_well(processes: Sequence[Process], meanwhile: Callable[[], None] = lambd
 def _signal(processes: Sequence[Process], number: signal.Signals) -> None:
     for process in processes:
         process.signal(number)
-
-
-def _raise(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

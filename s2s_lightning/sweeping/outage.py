@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, without_secrets
 from s2s_lightning.sweeping.lines import Lines
 
 RETRY = 5.0
@@ -36,7 +36,7 @@ def one_line() -> Iterator[None]:
 def reason(error: BaseException) -> str:
     """What the database or the system says; Optuna's own words around it are none of the cause."""
     text = str(error.__cause__ or error) or type(error).__name__
-    return text.splitlines()[0]
+    return without_secrets(text.splitlines()[0])
 
 
 class Outage:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from s2s_lightning.errors import without_secrets
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PR_SET_PDEATHSIG = 1
 LONGEST = 300
@@ -69,7 +71,7 @@ class Process:
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
         spoken = [line for line in reversed(lines) if line]
         errors = (line for line in spoken if ERROR.match(line))  # loggers may have their say after it
-        return next(errors, spoken[0] if spoken else "it said nothing")[:LONGEST]
+        return without_secrets(next(errors, spoken[0] if spoken else "it said nothing"))[:LONGEST]
 
 
 def environment(slot: int, parallel: int) -> dict[str, str]:

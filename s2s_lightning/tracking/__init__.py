@@ -1,8 +1,8 @@
 """What a run tells its loggers, and the logger that it has by default."""
 
-from s2s_lightning.tracking.identity import Identity, identity_of
+from s2s_lightning.tracking.identity import Identity, copied_from, identity_of
 from s2s_lightning.tracking.loggers import loggers
 from s2s_lightning.tracking.record import Record
 from s2s_lightning.tracking.wandb_logger import Wandb
 
-__all__ = ["Identity", "Record", "Wandb", "identity_of", "loggers"]
+__all__ = ["Identity", "Record", "Wandb", "copied_from", "identity_of", "loggers"]

@@ -1,10 +1,15 @@
 """Which W&B run a training goes on with."""
 
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 CHECKPOINT_KEY = "s2s_lightning_wandb"
 """Key of a checkpoint -> the ``Identity`` of the run that it was written in, as a mapping."""
+
+
+FOLDER_KEY = "s2s_lightning_folder"
+"""Key of a checkpoint -> the run's folder in which it was written."""
 
 
 class Identity(NamedTuple):
@@ -25,3 +30,13 @@ def identity_of(checkpoint: dict[str, Any]) -> Identity | None:
     if otherwise or os.environ.get("WANDB_RESUME") == "never" or CHECKPOINT_KEY not in checkpoint:
         return None
     return Identity(**checkpoint[CHECKPOINT_KEY])
+
+
+def copied_from(checkpoint: dict[str, Any], folder: Path) -> Path | None:
+    """Return the folder of which this one is a copy; None for one that was moved, or is where it was.
+
+    The folder in which the checkpoint was written is still there if it was copied.
+    """
+    written = checkpoint.get(FOLDER_KEY)
+    original = Path(written) if isinstance(written, str) else folder
+    return original if original.resolve() != folder.resolve() and (original / "checkpoints").is_dir() else None

@@ -13,7 +13,7 @@ from s2s_lightning.callbacks.configuration import Config
 from s2s_lightning.callbacks.evaluation import Evaluation
 from s2s_lightning.callbacks.run import keeper, run_folder
 from s2s_lightning.tracking.facts import Facts, facts
-from s2s_lightning.tracking.identity import CHECKPOINT_KEY
+from s2s_lightning.tracking.identity import CHECKPOINT_KEY, FOLDER_KEY
 from s2s_lightning.tracking.wandb_logger import Wandb
 
 
@@ -51,6 +51,7 @@ class Record(Callback):
             tell(trainer, {"signatures": signatures})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[FOLDER_KEY] = str(run_folder(trainer).resolve())
         for logger in wandb_loggers(trainer):
             if logger.identity is not None:
                 checkpoint[CHECKPOINT_KEY] = logger.identity._asdict()

@@ -131,9 +131,12 @@ class Wandb(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Of the steps that a run had logged when it was cut off, and makes again, nothing is logged twice."""
+        """Of the steps that a run had logged when it was cut off, and makes again, nothing is logged twice.
+
+        A test is of the step of its checkpoint, which may be an earlier one.
+        """
         _ = self.experiment  # begun now, if it has not yet
-        if step is None or step >= self._recorded:
+        if step is None or step >= self._recorded or any(name.startswith("test/") for name in metrics):
             with self._training_goes_on():
                 super().log_metrics(metrics, step)
 

@@ -1,10 +1,12 @@
 """Ctrl-C and the signals of clusters and supervisors end a run well."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,6 +69,7 @@ def _restored_signal() -> Iterator[None]:
     """Lightning ignores further interrupts while it shuts down, and afterwards."""
     numbers = (signal.SIGINT, *signals.GRACEFUL)
     handlers = [signal.getsignal(number) for number in numbers]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup may have switched off for all of the suite
     yield
     signals.asked.number = 0
     for number, handler in zip(numbers, handlers, strict=True):
@@ -229,3 +232,64 @@ def test_lightning_has_what_we_take_over() -> None:
     trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     assert trainer._signal_connector.register_signal_handlers.__func__  # type: ignore[attr-defined]
     assert trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor.__func__  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("_restored_signal")
+def test_nohup_is_respected() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert signal.SIGHUP not in signals.graceful()
+    signals.listen()
+    with signals.interruptible():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    assert signal.SIGHUP in signals.graceful()
+
+
+@pytest.mark.usefixtures("_restored_signal")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_command_cleans_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    handlers = [signal.getsignal(each) for each in signals.GRACEFUL]
+
+    def average(paths: object) -> object:
+        return {"x": Interrupting(number)}
+
+    monkeypatch.setattr("s2s_lightning.averaging.average", average)
+    (tmp_path / "one.ckpt").touch()
+    monkeypatch.setattr("s2s_lightning.commands.average.chosen", lambda options: [tmp_path / "one.ckpt"])
+    assert command("average", tmp_path / "one.ckpt", "-o", tmp_path / "out").code == 128 + number
+    assert [path.name for path in tmp_path.iterdir()] == ["one.ckpt"]
+    assert [signal.getsignal(each) for each in signals.GRACEFUL] == handlers
+
+
+class Interrupting:
+    """Sends a signal to this process while it is written."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        os.kill(os.getpid(), self.number)
+        return Interrupting, (self.number,)
+
+
+@pytest.mark.usefixtures("_restored_signal")
+def test_a_training_whose_terminal_is_gone_saves(config: Path, tmp_path: Path) -> None:
+    """Its lines go to the terminal, and would raise an error there."""
+    ours, theirs = os.openpty()
+    options = ["--config", config, "--run", tmp_path / "run", "--trainer.max_steps", "1000000"]
+    words = [sys.executable, "-m", "s2s_lightning", "fit", *map(str, options), "--trainer.limit_val_batches", "0"]
+    with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
+        os.close(theirs)
+        end = time.monotonic() + 60
+        while not (tmp_path / "run" / "run.json").exists() and time.monotonic() < end:
+            if select.select([ours], [], [], 0.1)[0]:
+                os.read(ours, 4096)
+        os.close(ours)  # the other side writes to nobody from here on
+        process.send_signal(signal.SIGHUP)
+        try:
+            assert process.wait(30) == 128 + signal.SIGHUP
+        finally:
+            process.kill()
+    assert Run(tmp_path / "run").last.is_file()

@@ -10,6 +10,7 @@ import pytest
 
 from s2s_lightning.data import Pair, Saved, Table, TargetSide, TextFiles
 from s2s_lightning.errors import UserError
+from s2s_lightning.generating.requests import Request, from_jsonl
 
 
 def table(folder: Path, name: str, content: str | bytes, **options: Any) -> Table:
@@ -162,3 +163,23 @@ def test_json_rows_that_are_right_are_read_whatever_stands_beside(tmp_path: Path
     row = {"s": "a \U0001f600", "t": ["b", "b"], "id": 10**300, "score": float("inf"), "nested": {"s": [None]}}
     corpus = table(tmp_path, "a.jsonl", json.dumps(row))
     assert list(corpus.read("train")) == [Pair("a \U0001f600", ("b", "b"))]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "a\\ud800"}\n', "in, line 1: character 2 of a text"),
+        ('{"text": "a", "constraints": ["\\udfff"]}\n', "in, line 1: character 1 of a text"),
+        ('{"text": "a", "text": "b"}\n', "in, line 1: key 'text' stands twice"),
+        ('{"text": ' + "[" * 100_000, "in, line 1: JSON that is nested too deep"),
+        ('{"text": "a"}\n\n{"text": "b"}\n', "in, line 2: not a request"),
+        ('{"text": "a"\n', "in, line 1: not JSON"),
+    ],
+)
+def test_requests_of_json_lines_are_held_to_the_same_rules(content: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        list(from_jsonl(content.removesuffix("\n").split("\n"), "in"))
+
+
+def test_blank_lines_behind_the_last_request_are_none() -> None:
+    assert list(from_jsonl(['{"text": "a"}', "", " "], "in")) == [Request("a")]

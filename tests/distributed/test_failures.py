@@ -90,5 +90,5 @@ def test_a_refused_setting_is_told_once_and_not_again_after_a_restart(tmp_path: 
     result = subprocess.run([sys.executable, *typed], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.count("val/blue") == 1
-    assert "error: --checkpoint.monitor=val/blue is not logged: did you mean val/bleu?\n" in result.stderr
+    assert "error: --checkpoint.monitor=val/blue is not logged: did you mean val/bleu?" in result.stderr
     assert "Traceback" not in result.stderr

@@ -7,8 +7,8 @@ from reprlib import repr as brief
 from typing import Any, Literal, NamedTuple
 
 from s2s_lightning.data.tokenizers import BPE, Tokenizer
-from s2s_lightning.data.tokenizers.text import check_text
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import check_text
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

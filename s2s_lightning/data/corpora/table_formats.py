@@ -1,7 +1,6 @@
 """Columns of a table's rows: TSV, CSV, JSON lines and Parquet, by the file's name."""
 
 import csv
-import json
 import shutil
 import sys
 from collections import Counter
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.files import open_file, read_lines
+from s2s_lightning.files import json_row, open_file, read_lines
 
 Column = str | int
 Numbered = tuple[str, list[Any]]
@@ -141,32 +140,8 @@ def _jsonl(path: str, columns: Sequence[Column], header: bool, remarks: Counter[
             continue
         _count(remarks, blank)
         blank = 0
-        record = _record(line, f"{path}, line {number}")
+        record = json_row(line, f"{path}, line {number}")
         yield f"{path}, row {number}", [pick(record, column, f"{path}, line {number}") for column in columns]
-
-
-def _record(line: str, where: str) -> Any:
-    """The value of a line of JSON.
-
-    Raises:
-        UserError: it is no JSON, has a key twice, or is beyond what Python reads.
-    """
-    try:
-        return json.loads(line, object_pairs_hook=_without_repetition)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error})") from error
-    except ValueError as error:  # a key twice, an integer of thousands of digits
-        raise UserError(f"{where}: {str(error).partition(';')[0]}") from error
-    except RecursionError as error:
-        raise UserError(f"{where}: JSON that is nested too deep; a row maps columns to texts") from error
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"key {repeated!r} stands twice in an object; keep one")
-    return record
 
 
 def _parquet(path: str, columns: Sequence[Column], header: bool, remarks: Counter[str]) -> Iterator[Numbered]:

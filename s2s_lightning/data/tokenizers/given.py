@@ -16,8 +16,9 @@ from s2s_lightning.checkpoints.names import allow
 from s2s_lightning.checkpoints.signature import damage, is_own
 from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, thaw
 from s2s_lightning.data.tokenizers.files import read_tokenizers
-from s2s_lightning.data.tokenizers.text import check_text
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import check_text
+from s2s_lightning.files.run_checkpoints import checkpoint_in
 
 if TYPE_CHECKING:
     from s2s_lightning.data.tokenizers.symbols import SymbolTokenizer
@@ -238,6 +239,7 @@ def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
     Raises:
         UserError: no such file, or not a checkpoint of ours.
     """
+    checkpoint = str(checkpoint_in(checkpoint))
     if Path(checkpoint).is_dir():
         return read_tokenizers(Path(checkpoint))
     if not Path(checkpoint).is_file():

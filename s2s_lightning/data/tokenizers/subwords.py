@@ -10,8 +10,9 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from s2s_lightning import UNK
 from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, check_vocabulary
-from s2s_lightning.data.tokenizers.text import Normalization, check_text
+from s2s_lightning.data.tokenizers.text import Normalization
 from s2s_lightning.errors import UserError, check_below_one
+from s2s_lightning.files import check_text
 
 RESERVED = [f" {name} " for name in SPECIALS]
 """The library's names of PAD, BOS, EOS and UNK. No piece of text has a space in it, so no text can spell one."""

@@ -10,8 +10,9 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from s2s_lightning import UNK
 from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, check_vocabulary
-from s2s_lightning.data.tokenizers.text import Normalization, Reading, check_text
+from s2s_lightning.data.tokenizers.text import Normalization, Reading
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import check_text
 
 
 class SymbolTokenizer(Tokenizer):
