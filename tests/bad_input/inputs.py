@@ -148,7 +148,7 @@ OPTIMIZER = {
 DATA = {
     "TINY --data.seed=-1": "seed=-1: it must be 0 or more",
     "TINY --data null": "--data=null: it maps options to values; give them one by one,",
-    "TINY --data.corpus 3": "--data.corpus=3 names no class; choose one of CMUDict,",
+    "TINY --data.corpus 3": "--data.corpus=3 names no class; choose one of",
     "TINY --data.max_tokens=-1": "max_tokens=-1: it must be 1 or more",
     "TINY --data.max_tokens=99999999999999999999999999": "max_tokens=99999999999999999999999999: it must be 2147483647 or",
     "TINY --data.batch_size=0": "batch_size=0: it must be 1 or more",
