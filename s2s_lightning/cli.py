@@ -12,8 +12,9 @@ from jsonargparse import Namespace
 from jsonargparse.typing import register_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 
 import s2s_lightning.families  # a class has a short name once it is imported
 import s2s_lightning.utilities  # noqa: F401
@@ -312,6 +313,7 @@ class CLI(LightningCLI):
         if size := torchrun_size():
             config["num_nodes"], processes = size
             config["devices"] = processes if config["devices"] == "auto" else config["devices"]
+        refuse_foreign(as_list(config["callbacks"]))
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
@@ -328,7 +330,7 @@ class CLI(LightningCLI):
         """The run's, which is there."""
         if self.run is None:
             folder = new_run_folder(root / (self.name or type(self.model).__name__.lower()), self.command)
-            if self.command == "fit" and not rank_zero_only.rank:  # type: ignore[attr-defined]
+            if self.command == "fit":
                 hold(folder, 0.0)
             return folder
         tidy(self.run)
@@ -435,6 +437,21 @@ def refuse_vocabulary_sizes(arguments: Namespace) -> None:
     for name in VOCABULARY_SIZES:
         if (size := arguments.get(name)) is not None:
             raise UserError(f"--model.{name}={size}: leave it out, for the tokenizers know it")
+
+
+def refuse_foreign(callbacks: Sequence[Callback]) -> None:
+    """Raise UserError for callbacks of Lightning's that cannot do their work here, with what does."""
+    for theirs, ours in ((LearningRateFinder, "FindLearningRate"), (BatchSizeFinder, "FindBatchSize")):
+        if any(isinstance(callback, theirs) for callback in callbacks):
+            raise UserError(
+                f"trainer.callbacks: {theirs.__name__} sets what no part of this package reads; take {ours} "
+                "(docs/finding.md)"
+            )
+    if any(isinstance(each, StochasticWeightAveraging) and each._device is not None for each in callbacks):
+        raise UserError(
+            "trainer.callbacks: the default device of StochasticWeightAveraging cannot be written into config.yaml, so "
+            "that the run could not be resumed; add --trainer.callbacks.device=null, or take EMA"
+        )
 
 
 def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:
