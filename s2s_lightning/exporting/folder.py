@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY
+from s2s_lightning.config.yaml_files import parse_yaml
 from s2s_lightning.data.tokenizers.files import read_tokenizers
 from s2s_lightning.errors import UserError
 
@@ -27,14 +26,14 @@ def read_folder(folder: Path) -> dict[str, Any]:
 
     try:
         model = json.loads((folder / MODEL).read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        config = parse_yaml((folder / CONFIG).read_text(encoding="utf-8"), str(folder / CONFIG))
         weights = read_weights(folder / WEIGHTS)
     except FileNotFoundError as error:
         missing = Path(error.filename or WEIGHTS).name
         raise UserError(
             f"{folder} is a folder without {missing}: give a checkpoint, or an export --format safetensors of one"
         ) from error
-    except (SafetensorError, ValueError, yaml.YAMLError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{folder} holds a torn {WEIGHTS}, {MODEL} or {CONFIG}: export the checkpoint again") from error
     return {
         "state_dict": weights,
