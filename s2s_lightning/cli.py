@@ -12,8 +12,9 @@ from jsonargparse import Namespace
 from jsonargparse.typing import register_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 
 import s2s_lightning.families  # a class has a short name once it is imported
 import s2s_lightning.utilities  # noqa: F401
@@ -66,16 +67,7 @@ from s2s_lightning.runs import enter, is_time, new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tracking import Identity, Record, copied_from, identity_of, loggers
 from s2s_lightning.trainer_settings import check_trainer
-from s2s_lightning.trainers import attach, beside
-
-TRAINER_DEFAULTS = {
-    "default_root_dir": "runs",
-    "use_distributed_sampler": False,  # the bucket sampler shares the data out itself
-    "num_sanity_val_steps": 0,
-    "gradient_clip_val": 1.0,
-    "enable_model_summary": False,  # the summary callback tells more
-    "log_every_n_steps": 50,
-}
+from s2s_lightning.trainers import TRAINER_DEFAULTS, as_list, attach, beside
 
 INJECTED = {
     "objective": (Objective, "s2s_lightning.objectives.LabelSmoothedCrossEntropy", "what training minimises"),
@@ -324,6 +316,7 @@ class CLI(LightningCLI):
         if size := torchrun_size():
             config["num_nodes"], processes = size
             config["devices"] = processes if config["devices"] == "auto" else config["devices"]
+        refuse_foreign(as_list(config["callbacks"]))
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
@@ -340,7 +333,7 @@ class CLI(LightningCLI):
         """The run's, which is there."""
         if self.run is None:
             folder = new_run_folder(root / (self.name or type(self.model).__name__.lower()), self.command)
-            if self.command == "fit" and not rank_zero_only.rank:  # type: ignore[attr-defined]
+            if self.command == "fit":
                 hold(folder, 0.0)
             return folder
         tidy(self.run)
@@ -459,6 +452,21 @@ def refuse_vocabulary_sizes(arguments: Namespace) -> None:
             raise UserError(f"--model.{name}={size}: leave it out, for the tokenizers know it")
 
 
+def refuse_foreign(callbacks: Sequence[Callback]) -> None:
+    """Raise UserError for callbacks of Lightning's that cannot do their work here, with what does."""
+    for theirs, ours in ((LearningRateFinder, "FindLearningRate"), (BatchSizeFinder, "FindBatchSize")):
+        if any(isinstance(callback, theirs) for callback in callbacks):
+            raise UserError(
+                f"trainer.callbacks: {theirs.__name__} sets what no part of this package reads; take {ours} "
+                "(docs/finding.md)"
+            )
+    if any(isinstance(each, StochasticWeightAveraging) and each._device is not None for each in callbacks):
+        raise UserError(
+            "trainer.callbacks: the default device of StochasticWeightAveraging cannot be written into config.yaml, so "
+            "that the run could not be resumed; add --trainer.callbacks.device=null, or take EMA"
+        )
+
+
 def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:
     """The first configuration file's name, or that of the run which a config.yaml or a checkpoint comes from."""
     for path in configs:
@@ -470,10 +478,3 @@ def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:
 def folder_name(run: Path) -> str:
     """The name of a run by its folder: that of its family of runs where the folder is a time, else its own."""
     return run.parent.name if is_time(run.name) or run.name == "latest" else run.name
-
-
-def as_list(value: Any) -> list[Any]:
-    """The Trainer takes one, several or none."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 
+from s2s_lightning.config.yaml_files import parse_yaml, read_yaml
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
 
@@ -82,15 +82,21 @@ def _known(args: Sequence[str]) -> dict[str, Any]:
 def mapping(source: str) -> dict[str, Any]:
     """The YAML mapping in a file, or in the string itself."""
     path = Path(source)
-    is_file = path.is_file()
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8") if is_file else source)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is not valid YAML: {error}") from error
+    is_file = stands(source)
+    content = read_yaml(source) if is_file else parse_yaml(source, "--config")
     if isinstance(content, dict):
         return content
     if is_file:
-        raise UserError(f"{source} must map keys to values, but says {str(content)!r}")
+        said = repr(str(content))
+        raise UserError(f"{source} must map keys to values, but says {said if len(said) < 100 else said[:100] + '...'}")
     siblings = {sibling.stem: str(sibling) for sibling in path.parent.glob("*.yaml")}
     hint = did_you_mean(siblings.get(closest(path.stem, siblings) or ""))
     raise UserError(f"there is no configuration file {source}{hint}")
+
+
+def stands(source: str) -> bool:
+    """True if a file, a folder or a pipe has this name, and it is no YAML in the place of one."""
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):  # too long for a name
+        return False

@@ -12,10 +12,12 @@ from pydoc import locate
 from typing import Any, NoReturn, get_args, get_origin
 
 import jsonargparse
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from s2s_lightning.checkpoints.names import unknown
 from s2s_lightning.config.nulls import refuse_nulls
+from s2s_lightning.config.yaml_files import check_yaml
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, closest_key, did_you_mean
 
@@ -36,6 +38,22 @@ USUAL_NAMES = {
     "dropout": "model.dropout",
 }
 """What other programs call an option -> ours."""
+
+
+_load = jsonargparse.get_loader("yaml")
+
+
+def load_value(text: str) -> Any:
+    """Read a value of an option, or a file that an option names, as jsonargparse does, unless it expands too far."""
+    try:
+        if "&" in text or len(text) > 1000:
+            check_yaml(text)
+        return _load(text)
+    except RecursionError as error:
+        raise yaml.YAMLError("it nests too deeply") from error
+
+
+jsonargparse.set_loader("yaml", load_value, exceptions=(yaml.YAMLError,))
 
 
 class Parser(jsonargparse.ArgumentParser):

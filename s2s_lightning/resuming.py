@@ -58,8 +58,7 @@ def named_run(given: Mapping[str, Any]) -> Run | None:
     folder = told_folder() or Path(named).resolve()
     if resume:
         _check_folder(Path(resume))
-    if not rank_zero_only.rank:  # type: ignore[attr-defined]
-        hold(folder, waiting(given))
+    hold(folder, waiting(given))
     checkpoint = newest(folder)
     if resume and checkpoint is None:
         raise UserError(f"--resume {resume}: there is no whole checkpoint in {resume}/checkpoints to go on from")

@@ -1,10 +1,12 @@
 """Embeddings that start from vectors trained elsewhere."""
 
+import math
 from collections.abc import Iterator
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from s2s_lightning import PAD
 from s2s_lightning.architecture import TokenEmbedding
 from s2s_lightning.callbacks.run import network, texts
 from s2s_lightning.data.progress import progress
@@ -53,6 +55,8 @@ def fill(embedding: TokenEmbedding, tokens: list[str], path: str) -> int:
     """Copy the vectors of a file into the rows whose tokens (as printed) are its words; returns how many."""
     rows: dict[str, list[int]] = {}
     for row, token in enumerate(tokens):
+        if row == PAD:
+            continue  # its vector is zero
         rows.setdefault(token.removeprefix("▁") or token, []).append(row)
     filled = 0
     for word, vector in vectors(path, embedding.embedding_dim):
@@ -79,8 +83,15 @@ def vectors(path: str, width: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def numbers(vector: list[str], path: str, word: str) -> list[float]:
-    """Raises UserError where one is none."""
+    """Return the numbers of a vector.
+
+    Raises:
+        UserError: one is none, or is not finite.
+    """
     try:
-        return [float(x) for x in vector]
+        found = [float(x) for x in vector]
     except ValueError as error:
         raise UserError(f"{path}, word {word}: {error}; a line must be a word and its numbers") from error
+    if not all(map(math.isfinite, found)):
+        raise UserError(f"{path}, word {word}: a number is infinite or none at all; take the word out of the file")
+    return found

@@ -152,6 +152,8 @@ class Seq2SeqData(LightningDataModule):
         Raises:
             UserError: an unknown stage, or a corpus without the split.
         """
+        if stage == "fit":
+            self._start = Position()  # a checkpoint that the fit resumes from is read later
         if stage is None:
             self.prepare()
         elif stage in STAGES:
@@ -179,7 +181,9 @@ class Seq2SeqData(LightningDataModule):
         if src is None:
             natural_src, natural_tgt = self.corpus.tokenizers()
             src, tgt = natural_src, natural_tgt if tgt is None else tgt
-        return Tokenizers(src, tgt).trained(self.corpus, self._root)
+        chosen = Tokenizers(src, tgt, bool(self.reverse_source))
+        self._copier_of(chosen)  # refused before it is trained
+        return chosen.trained(self.corpus, self._root)
 
     def store(self, split: Split) -> Store:
         """The prepared split, made now if need be.
@@ -218,15 +222,18 @@ class Seq2SeqData(LightningDataModule):
         write(read, self.tokenizers, self._copier(), partial(self.corpus.remarks, split), path)
 
     def _copier(self) -> Copier | None:
+        return self._copier_of(self.tokenizers)
+
+    def _copier_of(self, tokenizers: Tokenizers) -> Copier | None:
         if not self.copy:
             return None
-        if self.tokenizers.reverse_source:
+        if tokenizers.reverse_source:
             raise UserError(
                 "copy=true keeps places in the source, which reverse_source=true turns round: set one of them to false"
             )
-        copier = Copier.of(self.tokenizers)
+        copier = Copier.of(tokenizers)
         if copier is None:
-            both = (self.tokenizers.src, self.tokenizers.target)
+            both = (tokenizers.src, tokenizers.target)
             names = " and ".join({type(x).__name__ for x in both if x.symbols() is None})
             raise UserError(
                 f"copy=true needs tokenizers whose ids are words or characters, but {names} cuts pieces: "

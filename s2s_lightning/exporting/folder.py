@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY
 from s2s_lightning.checkpoints.folder_digest import check_folder
 from s2s_lightning.checkpoints.names import allow
+from s2s_lightning.config.yaml_files import parse_yaml
 from s2s_lightning.data.tokenizers.files import read_tokenizers
 from s2s_lightning.errors import UserError
 
@@ -30,14 +29,14 @@ def read_folder(folder: Path) -> dict[str, Any]:
     own = check_folder(folder)
     try:
         model = json.loads((folder / MODEL).read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        config = parse_yaml((folder / CONFIG).read_text(encoding="utf-8"), str(folder / CONFIG))
         weights = read_weights(folder / WEIGHTS)
     except FileNotFoundError as error:
         missing = Path(error.filename or WEIGHTS).name
         raise UserError(
             f"{folder} is a folder without {missing}: give a checkpoint, or an export --format safetensors of one"
         ) from error
-    except (SafetensorError, ValueError, yaml.YAMLError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{folder} holds a torn {WEIGHTS}, {MODEL} or {CONFIG}: export the checkpoint again") from error
     try:
         content = {

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
-
+from s2s_lightning.config.yaml_files import read_yaml
 from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
 from s2s_lightning.sweeping.command import command_line
@@ -30,12 +29,7 @@ def read(path: Path) -> Sweep:
     Raises:
         UserError: there is none, or it breaks a rule.
     """
-    try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+    said = read_yaml(path)
     try:
         return from_settings(path.stem, said)
     except UserError as error:

@@ -20,7 +20,7 @@ FIT = {
     "TINY --objective null": "--objective=null names no class; choose one of CoverageLoss,",
     "TINY --decoding null": "--decoding=null names no class; choose one of Around, Beam,",
     "TINY --checkpoint null": "--checkpoint=null: it maps options to values; give them one by",
-    "fit --config folder": "there is no configuration file folder",
+    "fit --config folder": "folder is a folder, and must be a file",
     "fit --config empty.txt": "empty.txt must map keys to values, but says 'None'",
     "fit --config bad.json": "bad.json is not valid YAML: while parsing a flow node expected",
     "fit --config arr.json": "arr.json must map keys to values, but says '[1, 2]'",
@@ -366,9 +366,9 @@ COMPARE = {
 
 SWEEP = {
     "sweep": "the following arguments are required: FILE",
-    "sweep missing.yaml": "missing.yaml cannot be read: No such file or directory",
-    "sweep folder": "folder cannot be read: Is a directory",
-    "sweep binary.bin": "binary.bin is not YAML: 'utf-8' codec can't decode byte 0x80 in",
+    "sweep missing.yaml": "missing.yaml: no such file",
+    "sweep folder": "folder is a folder, and must be a file",
+    "sweep binary.bin": "binary.bin, line 2: not UTF-8 (byte 118 is 0x80)",
     "sweep empty.txt": "empty.txt: the file must be a mapping with method, parameters,",
     "sweep sw.yaml --count 0": "--count=0: it must be 1 or more",
     "sweep sw.yaml --count=-1": "--count=-1: it must be 1 or more",

@@ -39,7 +39,9 @@ def test_a_token_gives_the_vector_of_the_word_that_it_spells(tmp_path: Path, hea
         (["the 1 2 3"], "line 1: a vector of 3 numbers for an embedding that is 2 wide"),
         (["the 1 2", "cat 1"], "line 2: a vector of 1 numbers"),
         (["the 1 x"], "word the: could not convert"),
+        (["the 1 nan"], "word the: a number is infinite or none at all"),
         (["hund 1 2"], "none of the 8 tokens"),
+        (["<pad> 1 2"], "none of the 8 tokens"),
     ],
 )
 def test_what_is_no_file_of_such_vectors_is_refused_in_a_line(tmp_path: Path, lines: list[str], said: str) -> None:

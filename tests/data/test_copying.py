@@ -114,7 +114,10 @@ def test_the_summary_counts_what_can_be_copied(data: Seq2SeqData) -> None:
     assert shown.endswith("(5 of them stand in the source)")
 
 
-def test_pieces_of_words_cannot_be_copied(tmp_path: Path) -> None:
+def test_pieces_of_words_cannot_be_copied_and_are_not_learnt_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BPE, "train", None)
     data = Seq2SeqData(Names(), BPE(270), cache_dir=str(tmp_path), copy=True)
     with pytest.raises(UserError, match="BPE"):
         data.store("train")

@@ -101,7 +101,7 @@ def test_remarks_count_one_reading_however_often_a_split_is_read(tmp_path: Path)
         assert len(list(corpus.read("train"))) + len(list(corpus.read("val"))) in (3, 4)
         assert len(list(corpus.read("test"))) == 2
         assert corpus.remarks("train") == {"blank lines skipped": 1}
-        expected = {"blank lines skipped": 1, "equal references of one source merged": 1}
+        expected = {"blank lines skipped": 1, "equal references merged": 1}
         assert corpus.remarks("test") == TargetSide(corpus).remarks("test") == expected
 
 

@@ -87,8 +87,8 @@ def test_what_a_reading_skipped_merged_or_found_is_in_the_summary_also_from_the_
         summary = dict(Seq2SeqData(corpus, Bytes(), cache_dir=f"{tmp_path}/cache").summary())
         assert summary["train: blank lines skipped"] == summary["val: blank lines skipped"] == "2"
         assert summary["train: texts with a line end inside"] == "1"
-        assert summary["val: equal references of one source merged"] == "1"
-        assert "train: equal references of one source merged" not in summary
+        assert summary["val: equal references merged"] == "1"
+        assert "train: equal references merged" not in summary
 
 
 def test_text_that_is_none_names_corpus_and_pair_whatever_the_corpus(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from s2s_lightning.files import check_text
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+REPEATED = "equal references merged"
+"""The remark on right answers that a source has twice."""
+
 
 class Pair(NamedTuple):
     """A source and its right answers: one line of text each, at least one answer.

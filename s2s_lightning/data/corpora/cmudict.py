@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from s2s_lightning.data.cache import digest, file_digest
-from s2s_lightning.data.corpora.base import Corpus, Pair, Split, rank
+from s2s_lightning.data.corpora.base import REPEATED, Corpus, Pair, Split, rank
 from s2s_lightning.data.tokenizers import Characters, Pretokenized, Tokenizer
 from s2s_lightning.errors import UserError
 
@@ -39,10 +39,17 @@ class CMUDict(Corpus):
         return {"train": 1, "val": self.val_words, "test": self.test_words}[split] > 0
 
     def read(self, split: Split) -> Iterator[Pair]:
+        chosen = self._words(split)
+        return (Pair(word, tuple(dict.fromkeys(listed))) for word, listed in self._entries.items() if word in chosen)
+
+    def remarks(self, split: Split) -> dict[str, int]:
+        listed = [self._entries[word] for word in self._words(split)]
+        return {REPEATED: sum(len(refs) - len(set(refs)) for refs in listed)}
+
+    def _words(self, split: Split) -> set[str]:
         ends = {"val": (0, self.val_words), "test": (self.val_words, self.val_words + self.test_words)}
         first, last = ends.get(split, (self.val_words + self.test_words, len(self._entries)))
-        chosen = set(self._shuffled[first:last])
-        return (Pair(word, refs) for word, refs in self._entries.items() if word in chosen)
+        return set(self._shuffled[first:last])
 
     def fingerprint(self, split: Split) -> str:
         return digest("CMUDict", split, json.dumps(_options(self)), file_digest(_data_file()))
@@ -51,15 +58,15 @@ class CMUDict(Corpus):
         return Characters(), Pretokenized()
 
     @cached_property
-    def _entries(self) -> dict[str, tuple[str, ...]]:
-        """The pronunciations of each word, without repetition, in the file's order."""
-        entries: dict[str, dict[str, None]] = {}
+    def _entries(self) -> dict[str, list[str]]:
+        """The pronunciations of each word, in the file's order; without stress some are equal."""
+        entries: dict[str, list[str]] = {}
         for line in _data_file().read_text(encoding="utf-8").split("\n"):
             word, _, phonemes = line.partition("#")[0].strip().partition(" ")
             phonemes = phonemes if self.stress else STRESS.sub("", phonemes)
             if word:
-                entries.setdefault(ALTERNATIVE.sub("", word), {})[phonemes] = None
-        return {word: tuple(refs) for word, refs in entries.items()}
+                entries.setdefault(ALTERNATIVE.sub("", word), []).append(phonemes)
+        return entries
 
     @cached_property
     def _shuffled(self) -> list[str]:

@@ -10,11 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from s2s_lightning.data.cache import chunks, digest, file_digest
-from s2s_lightning.data.corpora.base import Corpus, Pair, Split, rank
+from s2s_lightning.data.corpora.base import REPEATED, Corpus, Pair, Split, rank
 from s2s_lightning.errors import UserError
-
-REPEATED = "equal references of one source merged"
-"""The remark on rows that ``group_references`` leaves out."""
 
 
 class RowCorpus(Corpus):
