@@ -19,6 +19,9 @@ FILES = (
 )
 """All that an export may consist of: what --force replaces."""
 
+CARD = "README.md"
+"""The model card, which is written once: --force leaves one that is there."""
+
 
 def arguments() -> Arguments:
     parser = Arguments(
@@ -27,7 +30,7 @@ def arguments() -> Arguments:
         "safetensors: any model; it is read back by generate FOLDER, --init_from FOLDER and\n"
         "s2s_lightning.load(FOLDER). ctranslate2: Transformers, for a fast engine in C++; read docs/exporting.md.",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.ckpt, last.ckpt, ..., or an exported folder")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.ckpt, the folder of a run, an exported one")
     parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="a new or an empty folder")
     parser.add_argument(
         "--format",
@@ -38,6 +41,7 @@ def arguments() -> Arguments:
     parser.add_argument(
         "--quantization", choices=QUANTIZATIONS, help="what CTranslate2 keeps the weights as (default: float32)"
     )
+    parser.add_argument("--license", metavar="NAME", help="licence of the weights, for the model card: apache-2.0, ...")
     parser.add_argument("--force", action="store_true", help="replace an earlier export; other files stay")
     return parser
 
@@ -50,11 +54,27 @@ def run(command: str, args: Sequence[str]) -> None:
         )
     folder = Path(options.output)
     refuse_used(folder, force=options.force)
-    write = writer(options)
+    from s2s_lightning.files.run_checkpoints import checkpoint_in
+
+    options.checkpoint = str(checkpoint_in(options.checkpoint))
+    write, described = writer(options), (folder / CARD).exists()
     with replaced(folder) as new:
         write(new)
+        if not described:  # a card that is there may be the user's own work
+            (new / CARD).write_text(model_card(options), encoding="utf-8")
     size = sum(path.stat().st_size for name in FILES if (path := folder / name).is_file())
     print(f"{folder}: {size / 1e6:,.1f} MB for {options.format}")
+
+
+def model_card(options: argparse.Namespace) -> str:
+    """Return the card of the checkpoint that is exported; an export of an exported folder keeps its card."""
+    from s2s_lightning.checkpoint import read
+    from s2s_lightning.exporting.card import card
+
+    path = Path(options.checkpoint)
+    if options.format == "safetensors" and not options.license and (path / CARD).is_file():
+        return (path / CARD).read_text(encoding="utf-8")
+    return card(read(options.checkpoint), path, options.format, options.license)
 
 
 def writer(options: argparse.Namespace) -> Callable[[Path], None]:
