@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from s2s_lightning.checkpoint import load
     from s2s_lightning.trained import Trained
+    from s2s_lightning.trainers import trainer
 
 __version__ = "0.1.0"
 PROGRAM = "python -m s2s_lightning"
-__all__ = ["BOS", "EOS", "PAD", "PROGRAM", "UNK", "Trained", "__version__", "load"]
+__all__ = ["BOS", "EOS", "PAD", "PROGRAM", "UNK", "Trained", "__version__", "load", "trainer"]
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary. A tokenizer that the user brings is mapped onto them."""
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from s2s_lightning import checkpoint
 
         return getattr(checkpoint, name)
+    if name == "trainer":
+        from s2s_lightning import trainers
+
+        return trainers.trainer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -133,7 +133,7 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
     if not (isinstance(owner, type) and issubclass(owner, Seq2SeqModule)):
         raise UserError(f"{path} needs the class {checkpoint['class_path']}, which is not on the path")
     if CHECKPOINT_KEY not in checkpoint:
-        return owner.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        return owner.load_from_checkpoint(checkpoint_in(path), map_location="cpu", weights_only=True)
     spec, settings = checkpoint[CHECKPOINT_KEY]["model"], checkpoint["hyper_parameters"]
     sizes = {name: settings[name] for name in VOCABULARY_SIZES if name in settings}
     module: Seq2SeqModule = instantiate({**spec, "init_args": {**spec["init_args"], **sizes}}, Seq2SeqModule)

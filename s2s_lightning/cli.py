@@ -63,16 +63,7 @@ from s2s_lightning.runs import enter, is_time, new_run_folder
 from s2s_lightning.schedules import Schedule
 from s2s_lightning.tracking import Identity, Record, copied_from, identity_of, loggers
 from s2s_lightning.trainer_settings import check_trainer
-from s2s_lightning.trainers import attach, beside
-
-TRAINER_DEFAULTS = {
-    "default_root_dir": "runs",
-    "use_distributed_sampler": False,  # the bucket sampler shares the data out itself
-    "num_sanity_val_steps": 0,
-    "gradient_clip_val": 1.0,
-    "enable_model_summary": False,  # the summary callback tells more
-    "log_every_n_steps": 50,
-}
+from s2s_lightning.trainers import TRAINER_DEFAULTS, as_list, attach, beside
 
 INJECTED = {
     "objective": (Objective, "s2s_lightning.objectives.LabelSmoothedCrossEntropy", "what training minimises"),
@@ -448,10 +439,3 @@ def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:
 def folder_name(run: Path) -> str:
     """The name of a run by its folder: that of its family of runs where the folder is a time, else its own."""
     return run.parent.name if is_time(run.name) or run.name == "latest" else run.name
-
-
-def as_list(value: Any) -> list[Any]:
-    """The Trainer takes one, several or none."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -152,6 +152,8 @@ class Seq2SeqData(LightningDataModule):
         Raises:
             UserError: an unknown stage, or a corpus without the split.
         """
+        if stage == "fit":
+            self._start = Position()  # a checkpoint that the fit resumes from is read later
         if stage is None:
             self.prepare()
         elif stage in STAGES:

@@ -27,6 +27,9 @@ class MetricsFile(CSVLogger):
             self._experiment = _Writer(self.log_dir)
         return self._experiment
 
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Write nothing: config.yaml and run.json stand beside this file."""
+
 
 class _Writer(ExperimentWriter):
     """A kill at any moment leaves the old file or the new one."""

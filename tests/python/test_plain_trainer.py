@@ -109,6 +109,17 @@ def test_a_checkpoint_of_lightning_resumes_exactly_and_loads(tmp_path: Path) -> 
     assert len(loaded.generate(["1 2", "3"], Beam(beam_size=2))) == 2
 
 
+def test_a_data_module_that_has_resumed_begins_anew_with_the_next_fit(tmp_path: Path) -> None:
+    model, data = parts()
+    trainer = plain(tmp_path, max_steps=3)
+    trainer.fit(model, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "third.ckpt")
+    plain(tmp_path, max_steps=4).fit(model, datamodule=data, ckpt_path=tmp_path / "third.ckpt")
+    anew = plain(tmp_path, max_steps=-1, max_epochs=1)
+    anew.fit(model, datamodule=data)
+    assert anew.global_step == len(data.train_dataloader())
+
+
 def test_validate_before_fit_and_another_search_by_attribute(tmp_path: Path) -> None:
     model, data = parts()
     trainer = plain(tmp_path)
