@@ -12,8 +12,9 @@ from jsonargparse import Namespace
 from jsonargparse.typing import register_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, StochasticWeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 
 import s2s_lightning.families  # a class has a short name once it is imported
 import s2s_lightning.utilities  # noqa: F401
@@ -42,6 +43,9 @@ from s2s_lightning.checkpoint import (
     stored_config,
     vocabulary_moves,
 )
+from s2s_lightning.checkpoints.guard import check_names, known_names_alone, without_places
+from s2s_lightning.checkpoints.names import mentioned
+from s2s_lightning.checkpoints.signature import is_own
 from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
@@ -73,8 +77,8 @@ INJECTED = {
 }
 """Attribute of the module -> (type, default class, help). A checkpoint does not settle them."""
 
-KEPT_FOR_EVALUATION = ("callbacks", "default_root_dir")
-"""The trainer settings of a checkpoint that hold for evaluation too; the others are about training and its machine."""
+LEFT_TO_TRAINING = ("trainer", "objective", "optimizer", "schedule", "checkpoint", "patience", "compile")
+"""Groups of a stored configuration that an evaluation neither needs nor builds: callbacks and loggers among them."""
 
 
 register_type(CheckpointFile, partial(as_text, kind=CheckpointFile), CheckpointFile.named)
@@ -109,6 +113,7 @@ class CLI(LightningCLI):
         self.changed: list[Change] = []
         args = arranged(command, args)
         self.given = given(args)
+        self.typed = typed_names(args)
         if command != "fit" and (path := self.given.get("ckpt_path")):
             self.given["ckpt_path"] = str(checkpoint_in(path))
         self.run = named_run(self.given) if command == "fit" else None
@@ -194,6 +199,11 @@ class CLI(LightningCLI):
         if self.run and self.run.checkpoint:
             stored = self._stored({"ckpt_path": str(self.run.checkpoint)})
             known = known if self._typed_in_full() else stored
+        with known_names_alone(self.typed):
+            self._parse(parser, args, known, stored)
+
+    def _parse(self, parser: LightningArgumentParser, args: Any, known: Config, stored: Config) -> None:
+        """Put the arguments over what is known, and compare the result with what is stored."""
         # Defaults with their class alone: --optimizer Adam must not inherit the weight decay of AdamW.
         classes: Config = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
         if self.command == "fit":
@@ -242,14 +252,16 @@ class CLI(LightningCLI):
                     self.goes_on_with = None
                 self.fingerprints = data_state(checkpoint).get("fingerprints", {})
             config = stored_config(checkpoint)
-            if self.command != "fit" and "trainer" in config:
-                config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
-            return config
+            if self.command != "fit":
+                config = {key: value for key, value in config.items() if key not in LEFT_TO_TRAINING}
+            check_names(config, path, self.typed)
+            return config if is_own(path) else without_places(config, path)
         if self.command not in ("fit", "prepare"):
             raise UserError(f"{self.command} needs --ckpt_path, a checkpoint to evaluate")
         if path := given.get("init_from"):
-            stored = stored_config(read(path))
-            return {} if "model" in given else {"model": stored["model"]}
+            model = stored_config(read(path))["model"]
+            check_names(model, path, self.typed)
+            return {} if "model" in given else {"model": model}
         return {}
 
     def _plain(self) -> Config:
@@ -263,7 +275,8 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         try:
-            self.config_init = self.parser.instantiate(self._settled())
+            with known_names_alone(self.typed):
+                self.config_init = self.parser.instantiate(self._settled())
         except ValueError as error:
             refuse_missing_package(error)
             raise
@@ -303,6 +316,7 @@ class CLI(LightningCLI):
         if size := torchrun_size():
             config["num_nodes"], processes = size
             config["devices"] = processes if config["devices"] == "auto" else config["devices"]
+        refuse_foreign(as_list(config["callbacks"]))
         folder = self._folder(Path(config["default_root_dir"]))
         config["default_root_dir"] = folder
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
@@ -319,7 +333,7 @@ class CLI(LightningCLI):
         """The run's, which is there."""
         if self.run is None:
             folder = new_run_folder(root / (self.name or type(self.model).__name__.lower()), self.command)
-            if self.command == "fit" and not rank_zero_only.rank:  # type: ignore[attr-defined]
+            if self.command == "fit":
                 hold(folder, 0.0)
             return folder
         tidy(self.run)
@@ -403,6 +417,16 @@ def run(command: str, args: Sequence[str]) -> None:
         release()
 
 
+def typed_names(args: Sequence[str]) -> set[str]:
+    """Return the names of classes that the user typed, or wrote into a file that an option names.
+
+    The file of a W&B sweep's trial, which a server has filled, gives values alone.
+    """
+    served = [path for path in config_files(args) if path.suffix == ".json" and in_sweep()]
+    files = [path for path in config_files(args) if path not in served]
+    return mentioned([*args, *(path.read_text(encoding="utf-8", errors="replace") for path in files)])
+
+
 def usage(command: str) -> str:
     plain = f"{PROGRAM} {command} [--config FILE]... [--GROUP CLASS] [--GROUP.OPTION VALUE]..."
     return f"{plain}\n       the same from several seeds: add --seeds N..., and --help" if command == "fit" else plain
@@ -426,6 +450,21 @@ def refuse_vocabulary_sizes(arguments: Namespace) -> None:
     for name in VOCABULARY_SIZES:
         if (size := arguments.get(name)) is not None:
             raise UserError(f"--model.{name}={size}: leave it out, for the tokenizers know it")
+
+
+def refuse_foreign(callbacks: Sequence[Callback]) -> None:
+    """Raise UserError for callbacks of Lightning's that cannot do their work here, with what does."""
+    for theirs, ours in ((LearningRateFinder, "FindLearningRate"), (BatchSizeFinder, "FindBatchSize")):
+        if any(isinstance(callback, theirs) for callback in callbacks):
+            raise UserError(
+                f"trainer.callbacks: {theirs.__name__} sets what no part of this package reads; take {ours} "
+                "(docs/finding.md)"
+            )
+    if any(isinstance(each, StochasticWeightAveraging) and each._device is not None for each in callbacks):
+        raise UserError(
+            "trainer.callbacks: the default device of StochasticWeightAveraging cannot be written into config.yaml, so "
+            "that the run could not be resumed; add --trainer.callbacks.device=null, or take EMA"
+        )
 
 
 def run_name(configs: Sequence[Path], ckpt_path: str | None) -> str | None:

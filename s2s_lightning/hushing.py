@@ -33,6 +33,7 @@ def hush() -> None:
     warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback with a model that overrides")
     # The summary lists the splits that there are.
     warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`.*")
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero.*")
     for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
         logging.getLogger(f"lightning.{name}").addFilter(worth_saying)
     if place().rank:

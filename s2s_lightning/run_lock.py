@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from s2s_lightning.errors import UserError
 
@@ -19,8 +19,13 @@ _held: dict[Path, int] = {}
 """Folder -> the open file whose lock this process holds."""
 
 
+def is_first() -> bool:
+    """True in the first process of a run, which alone locks: also on machines that are told their own number alone."""
+    return not rank_zero_only.rank and os.environ.get("NODE_RANK", "0") == "0"  # type: ignore[attr-defined]
+
+
 def hold(folder: Path, seconds: float) -> None:
-    """Make the folder and lock it, for the first rank of a run, until ``release`` or the end of the process.
+    """Make the folder and lock it, in the first process of a run, until ``release`` or the end of the process.
 
     The lock is the kernel's (``lockf``): it ends with its process however that dies, and no child inherits it. Network
     file systems that pass such locks on to their server protect against other machines too, which is not tested.
@@ -32,7 +37,7 @@ def hold(folder: Path, seconds: float) -> None:
     Raises:
         UserError: another process writes the folder, and goes on doing so.
     """
-    if folder in _held:
+    if folder in _held or not is_first():
         return
     deadline, told = time.monotonic() + seconds, False
     while (file := _locked(folder)) is None:

@@ -15,7 +15,7 @@ QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float3
 FILES = (
     *("model.safetensors", "model.json", "config.yaml"),
     *("model.bin", "config.json", "shared_vocabulary.json", "source_vocabulary.json", "target_vocabulary.json"),
-    *("tokenizer_config.json", "tokenizer.json", "tokenizer_tgt.json"),
+    *("tokenizer_config.json", "tokenizer.json", "tokenizer_tgt.json", "digests.json"),
 )
 """All that an export may consist of: what --force replaces."""
 
@@ -67,10 +67,13 @@ def writer(options: argparse.Namespace) -> Callable[[Path], None]:
         ctranslate2.library()  # before minutes are spent
         trained = load(options.checkpoint)
         return lambda folder: ctranslate2.convert(trained, folder, options.quantization)
+    from s2s_lightning.checkpoints.folder_digest import check_folder
+    from s2s_lightning.checkpoints.signature import is_own
     from s2s_lightning.exporting import safetensors
 
-    checkpoint = read(options.checkpoint)
-    return lambda folder: safetensors.write(checkpoint, folder)
+    checkpoint, path = read(options.checkpoint), Path(options.checkpoint)
+    own = check_folder(path) if path.is_dir() else is_own(path)
+    return lambda folder: safetensors.write(checkpoint, folder, own)
 
 
 def refuse_used(folder: Path, *, force: bool) -> None:

@@ -26,7 +26,17 @@ T = TypeVar("T")
 FORMAT = "2"
 """Part of every key: raise it when the same corpus must give other ids or another file."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+FULL = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOENT,
+)
 """Errors of a disk that takes no more, or of a folder that takes nothing."""
 
 REMEDY = "name another folder by --data.cache_dir or $S2S_LIGHTNING_CACHE"
@@ -195,11 +205,9 @@ def _said(path: Path, root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         elsewhere = error.filename is not None and not str(error.filename).startswith(str(root))
-        if elsewhere or error.errno not in FULL:
+        if elsewhere or error.errno not in (*FULL, errno.ENOENT):
             raise
-        raise UserError(
-            f"{shown(path.parent)}: the cache cannot be written or read ({error.strerror}); {REMEDY}"
-        ) from error
+        raise UserError(f"{shown(path.parent)}: the cache cannot be written ({error.strerror}); {REMEDY}") from error
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
