@@ -1,6 +1,7 @@
 """``export``: a checkpoint as a folder that other programs read."""
 
 import argparse
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from s2s_lightning.commands.arguments import Arguments
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import shown, sync_folder
 
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
@@ -62,6 +64,9 @@ def run(command: str, args: Sequence[str]) -> None:
         write(new)
         if not described:  # a card that is there may be the user's own work
             (new / CARD).write_text(model_card(options), encoding="utf-8")
+        for path in new.iterdir():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
     size = sum(path.stat().st_size for name in FILES if (path := folder / name).is_file())
     print(f"{folder}: {size / 1e6:,.1f} MB for {options.format}")
 
@@ -98,7 +103,11 @@ def writer(options: argparse.Namespace) -> Callable[[Path], None]:
 
 def refuse_used(folder: Path, *, force: bool) -> None:
     """Raises UserError for a file, or a folder that has something in it."""
-    if folder.exists() and not folder.is_dir():
+    try:
+        exists = folder.exists()
+    except OSError as error:  # a name that is too long
+        raise UserError(f"--output {shown(folder)} cannot be written: {error.strerror}") from error
+    if exists and not folder.is_dir():
         raise UserError(f"--output {folder} is a file, and must be a folder: give another name")
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise UserError(f"--output {folder} is not empty: give another folder, or replace an earlier export by --force")
@@ -119,5 +128,8 @@ def replaced(folder: Path) -> Iterator[Path]:
                 (folder / name).unlink(missing_ok=True)
             for path in Path(new).iterdir():
                 shutil.move(path, folder / path.name)
+            sync_folder(folder)
     except OSError as error:
-        raise UserError(f"--output {folder} cannot be written: {error.strerror}") from error
+        if error.filename is not None and not str(error.filename).startswith(str(folder)):
+            raise  # of what is read
+        raise UserError(f"--output {shown(folder)} cannot be written: {error.strerror}") from error
