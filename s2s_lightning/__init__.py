@@ -3,6 +3,11 @@
 Nothing heavy is imported here, so that ``python -m s2s_lightning --help`` answers at once.
 """
 
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # a file in the working folder must not pass for a library
+    sys.path.append(sys.path.pop(0))
+
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import NoReturn
 
 from s2s_lightning import PROGRAM, __version__, signals
-from s2s_lightning.errors import UserError, without_secrets
-from s2s_lightning.files.names import full_stdout, replace_closed
+from s2s_lightning.errors import UserError, user_error_of, without_secrets
+from s2s_lightning.files.names import full_output, replace_closed
 from s2s_lightning.ranks import failures
 from s2s_lightning.ranks.place import place
 from s2s_lightning.suggest import closest, did_you_mean
@@ -69,6 +69,7 @@ def usage() -> str:
             "",
             f"first run: {PROGRAM} fit --config configs/transformer.yaml",
             f"options of a command: {PROGRAM} COMMAND --help",
+            "classes of another's file: --trust MODULE, with any command (docs/security.md)",
         ]
     )
 
@@ -94,8 +95,9 @@ def run(args: Sequence[str]) -> None:
         if command == "fit" and signals.in_slurm():
             signals.listen()
         reuse_freed_memory()
-        if os.getcwd() not in sys.path:  # a user's own classes, which ``python -m`` finds but the installed script not
+        if os.getcwd() not in sys.path:  # a user's own classes
             sys.path.append(os.getcwd())
+        rest = trusted(rest)
         several = command == "fit" and any(word.partition("=")[0] == "--seeds" for word in rest)
         with nullcontext() if command in TRAINER else signals.interruptible():
             import_module(OF_SEEDS if several else COMMANDS[command][0]).run(command, rest)
@@ -108,6 +110,25 @@ def _right_command(command: str, rest: Sequence[str]) -> str:
     return did_you_mean(closest(command, COMMANDS)) or f"; choose one of {', '.join(COMMANDS)}"
 
 
+def trusted(args: Sequence[str]) -> list[str]:
+    """Take ``--trust MODULE`` out of the arguments of any command; the processes that it starts trust the same."""
+    modules, rest = [], []
+    words = iter(args)
+    for word in words:
+        if word == "--trust" or word.startswith("--trust="):
+            name = word.partition("=")[2] or next(words, "")
+            if not name:
+                raise UserError("--trust needs the name of a module, such as my_model for my_model.py")
+            modules.append(name)
+        else:
+            rest.append(word)
+    if modules:
+        from s2s_lightning.checkpoints.names import trust
+
+        trust(modules)
+    return rest
+
+
 def fail(message: str) -> NoReturn:
     """One line on stderr and exit code 2."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
@@ -117,13 +138,6 @@ def fail(message: str) -> NoReturn:
 def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback in which secrets are hidden: the hook of Python for errors that nobody has caught."""
     sys.stderr.write(without_secrets("".join(format_exception(kind, error, trace))))
-
-
-def caused_by_user(error: BaseException | None) -> UserError | None:
-    """The UserError that the error is or comes from; jsonargparse wraps what a constructor raises."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def asks_for_text(args: Sequence[str]) -> bool:
@@ -151,9 +165,9 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        user_error = caused_by_user(error)
-        if user_error is None and isinstance(error, OSError) and full_stdout(error):
-            user_error = UserError(f"stdout cannot be written: {error.strerror}")
+        user_error = user_error_of(error)
+        if user_error is None and isinstance(error, OSError) and full_output(error):
+            user_error = UserError(f"the output cannot be written: {error.strerror}")
         if not failures.alone():
             words = str(user_error) if user_error else f"{type(error).__name__}: {error}"
             failures.end(error, words, code=failures.USER_ERROR if user_error else 1)

@@ -1,28 +1,32 @@
 """A checkpoint alone is enough: its configuration, its network, its tokenizers."""
 
-import pickle
 import zipfile
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from pydoc import locate
 from typing import Any, Literal
 
-import jsonargparse
 import torch
 from torch import Tensor
 
-from s2s_lightning import numerics
+from s2s_lightning import __version__, numerics
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY, Config
+from s2s_lightning.checkpoints import names
+from s2s_lightning.checkpoints.guard import check_names, known_names_alone
+from s2s_lightning.checkpoints.names import allow, lookup
+from s2s_lightning.checkpoints.signature import damage, is_own
+from s2s_lightning.checkpoints.version import check_version, written_by
 from s2s_lightning.checkpoints.vocabulary_rows import Moves, lines, move_rows, moves_between
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Decoding
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, user_error_of
 from s2s_lightning.exporting.folder import read_folder
 from s2s_lightning.files.run_checkpoints import checkpoint_in
+from s2s_lightning.memory_limit import MemoryLimit
 from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.parser import Parser
 from s2s_lightning.trained import Trained
 
 VOCABULARY_SIZES = ("src_vocab_size", "tgt_vocab_size")
@@ -45,6 +49,7 @@ def load(
     device: str | torch.device = "cpu",
     max_tokens: int = 4096,
     *,
+    trust: Sequence[str] = (),
     dtype: Literal["float32", "bfloat16"] = "float32",
     quantize: Literal["int8"] | None = None,
 ) -> Trained:
@@ -54,17 +59,19 @@ def load(
         path: the checkpoint, the folder of a run, whose best one is taken, or the folder that ``export`` made of one.
         device: where the network goes.
         max_tokens: source tokens of a batch, padding included.
+        trust: modules that the file may name besides this package: they are imported, which runs their code.
         dtype: what the network computes in; log-probabilities are float32 at least.
         quantize: "int8" for 8-bit integer products of the linear layers, on the CPU; see ``numerics.quantize``.
 
     Raises:
         UserError: the file is missing, or is no checkpoint of this package; quantisation that cannot be.
     """
+    names.trust(trust)
     checkpoint = read(path)
     module = build(checkpoint, path)
     config = stored_config(checkpoint)
     if "decoding" in config:
-        module.decoding = instantiate(config["decoding"], Decoding)
+        module.decoding = instantiate(config["decoding"], Decoding, "decoding")
     copy = data_state(checkpoint).get("copy", False)
     data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
     numerics.check(dtype, quantize, torch.device(device))
@@ -73,28 +80,56 @@ def load(
     return Trained(module, data, config, quantized)
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path, *, check: bool = True) -> dict[str, Any]:
     """Return the content of a checkpoint, of the best one of a run's folder, or of an exported folder; nothing is run.
 
-    The tensors of a checkpoint are read when they are used.
+    The tensors of a checkpoint are read when they are used. The names in one that this user wrote may be imported.
+
+    Args:
+        path: the file or folder.
+        check: compare its checksums first, once for each file.
 
     Raises:
-        UserError: the file is missing, or is no checkpoint.
+        UserError: the file is missing, damaged, of a newer format, or no checkpoint.
     """
     path = checkpoint_in(path)
     if path.is_dir():
         return read_folder(path)
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}")
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no checkpoint, or a torn one: its writing was cut short")
+    if check:
+        refuse_damaged(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+    except Exception as error:  # whatever a hostile file makes of a reader
         raise UserError(f"{path} is no checkpoint, or holds more than weights and plain settings") from error
-    if not isinstance(checkpoint, dict) or "class_path" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("class_path"), str):
         raise UserError(f"{path} is no checkpoint of s2s_lightning: it does not name its model's class")
+    check_version(checkpoint, path)
+    _refuse_unreal_sizes(checkpoint, path)
+    if is_own(path):
+        allow({key: part for key, part in checkpoint.items() if key != "state_dict"})
     return checkpoint
+
+
+def refuse_damaged(path: str | Path) -> None:
+    """Raise UserError if the file is not what its checksums say."""
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no checkpoint, or a damaged one: its writing was cut short; take another")
+    if what := damage(path):
+        raise UserError(f"{path} is damaged: {what}; take another checkpoint, or copy it again")
+
+
+def _refuse_unreal_sizes(checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Raise UserError for a tensor that declares more numbers than the file holds."""
+    state = checkpoint.get("state_dict")
+    if not (isinstance(state, dict) and all(isinstance(each, Tensor) for each in state.values())):
+        raise UserError(f"{path} is no checkpoint of s2s_lightning: its state_dict is not a mapping of tensors")
+    for name, tensor in state.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise UserError(
+                f"{path}: the tensor {name} of shape {tuple(tensor.shape)} is larger than what the file holds"
+            )
 
 
 def data_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -129,15 +164,25 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
     Raises:
         UserError: its class is not to be found.
     """
-    owner = locate(checkpoint["class_path"])
-    if not (isinstance(owner, type) and issubclass(owner, Seq2SeqModule)):
-        raise UserError(f"{path} needs the class {checkpoint['class_path']}, which is not on the path")
+    owner = lookup(checkpoint["class_path"], Seq2SeqModule, path)
+    settings = checkpoint.get("hyper_parameters", {})
     if CHECKPOINT_KEY not in checkpoint:
-        return owner.load_from_checkpoint(checkpoint_in(path), map_location="cpu", weights_only=True)
-    spec, settings = checkpoint[CHECKPOINT_KEY]["model"], checkpoint["hyper_parameters"]
+        if private := next((key for key in settings if str(key).startswith("_")), None):
+            raise UserError(f"{path}: the hyperparameter {private} is none of a model's")
+        with MemoryLimit():
+            return owner.load_from_checkpoint(checkpoint_in(path), map_location="cpu", weights_only=True)
+    spec = checkpoint[CHECKPOINT_KEY]["model"]
     sizes = {name: settings[name] for name in VOCABULARY_SIZES if name in settings}
-    module: Seq2SeqModule = instantiate({**spec, "init_args": {**spec["init_args"], **sizes}}, Seq2SeqModule)
-    module.load_state_dict(checkpoint["state_dict"])
+    check_names(spec, path)
+    try:
+        module: Seq2SeqModule = instantiate({**spec, "init_args": {**spec["init_args"], **sizes}}, Seq2SeqModule)
+        module.load_state_dict(checkpoint["state_dict"])
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, UserError) as error:
+        why = " ".join(str(user_error_of(error) or error).split())
+        raise UserError(
+            f"{path}, written by s2s_lightning {written_by(checkpoint)}, does not fit {owner.__name__} of "
+            f"{__version__}: {why}; install the version or the code that wrote it"
+        ) from error
     return module
 
 
@@ -276,8 +321,18 @@ def _not_initialised(own: dict[str, Tensor], state: dict[str, Tensor], copied: S
             yield f"{name}: {shapes}, stays at its initialisation"
 
 
-def instantiate(spec: Config, base: type) -> Any:
-    """An object of ``{class_path, init_args}``."""
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--object", type=base)
-    return parser.instantiate(parser.parse_object({"object": spec})).object
+def instantiate(spec: Config, base: type, key: str = "model") -> Any:
+    """Return the object that ``{class_path, init_args}`` of a stored configuration describes.
+
+    Args:
+        spec: class and arguments.
+        base: what it must be a subclass of.
+        key: where the configuration keeps it, for messages.
+
+    Raises:
+        UserError: a class that is neither known nor trusted, an option that it lacks, or a value that it refuses.
+    """
+    parser = Parser()
+    parser.add_argument(f"--{key}", type=base)
+    with known_names_alone(), MemoryLimit():
+        return parser.instantiate(parser.parse_object({key: spec}))[key]

@@ -44,6 +44,9 @@ from s2s_lightning.checkpoint import (
     stored_config,
     vocabulary_moves,
 )
+from s2s_lightning.checkpoints.guard import check_names, known_names_alone, without_places
+from s2s_lightning.checkpoints.names import mentioned
+from s2s_lightning.checkpoints.signature import is_own
 from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.data import CheckpointFile, Seq2SeqData
 from s2s_lightning.decoding import Decoding
@@ -75,8 +78,8 @@ INJECTED = {
 }
 """Attribute of the module -> (type, default class, help). A checkpoint does not settle them."""
 
-KEPT_FOR_EVALUATION = ("callbacks", "default_root_dir")
-"""The trainer settings of a checkpoint that hold for evaluation too; the others are about training and its machine."""
+LEFT_TO_TRAINING = ("trainer", "objective", "optimizer", "schedule", "checkpoint", "patience", "compile")
+"""Groups of a stored configuration that an evaluation neither needs nor builds: callbacks and loggers among them."""
 
 
 register_type(CheckpointFile, partial(as_text, kind=CheckpointFile), CheckpointFile.named)
@@ -111,6 +114,7 @@ class CLI(LightningCLI):
         self.changed: list[Change] = []
         args = arranged(command, args)
         self.given = given(args)
+        self.typed = typed_names(args)
         if command != "fit" and (path := self.given.get("ckpt_path")):
             self.given["ckpt_path"] = str(checkpoint_in(path))
         self.run = named_run(self.given) if command == "fit" else None
@@ -196,6 +200,11 @@ class CLI(LightningCLI):
         if self.run and self.run.checkpoint:
             stored = self._stored({"ckpt_path": str(self.run.checkpoint)})
             known = known if self._typed_in_full() else stored
+        with known_names_alone(self.typed):
+            self._parse(parser, args, known, stored)
+
+    def _parse(self, parser: LightningArgumentParser, args: Any, known: Config, stored: Config) -> None:
+        """Put the arguments over what is known, and compare the result with what is stored."""
         # Defaults with their class alone: --optimizer Adam must not inherit the weight decay of AdamW.
         classes: Config = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
         if self.command == "fit":
@@ -244,14 +253,16 @@ class CLI(LightningCLI):
                     self.goes_on_with = None
                 self.fingerprints = data_state(checkpoint).get("fingerprints", {})
             config = stored_config(checkpoint)
-            if self.command != "fit" and "trainer" in config:
-                config["trainer"] = {key: config["trainer"][key] for key in KEPT_FOR_EVALUATION}
-            return config
+            if self.command != "fit":
+                config = {key: value for key, value in config.items() if key not in LEFT_TO_TRAINING}
+            check_names(config, path, self.typed)
+            return config if is_own(path) else without_places(config, path)
         if self.command not in ("fit", "prepare"):
             raise UserError(f"{self.command} needs --ckpt_path, a checkpoint to evaluate")
         if path := given.get("init_from"):
-            stored = stored_config(read(path))
-            return {} if "model" in given else {"model": stored["model"]}
+            model = stored_config(read(path))["model"]
+            check_names(model, path, self.typed)
+            return {} if "model" in given else {"model": model}
         return {}
 
     def _plain(self) -> Config:
@@ -265,7 +276,8 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         try:
-            self.config_init = self.parser.instantiate(self._settled())
+            with known_names_alone(self.typed):
+                self.config_init = self.parser.instantiate(self._settled())
         except ValueError as error:
             refuse_missing_package(error)
             raise
@@ -404,6 +416,16 @@ def run(command: str, args: Sequence[str]) -> None:
         cli.start()
     finally:
         release()
+
+
+def typed_names(args: Sequence[str]) -> set[str]:
+    """Return the names of classes that the user typed, or wrote into a file that an option names.
+
+    The file of a W&B sweep's trial, which a server has filled, gives values alone.
+    """
+    served = [path for path in config_files(args) if path.suffix == ".json" and in_sweep()]
+    files = [path for path in config_files(args) if path not in served]
+    return mentioned([*args, *(path.read_text(encoding="utf-8", errors="replace") for path in files)])
 
 
 def usage(command: str) -> str:

@@ -63,6 +63,13 @@ class UserError(Exception):
         super().__init__(without_secrets(str(message)))
 
 
+def user_error_of(error: BaseException | None) -> UserError | None:
+    """Return the UserError that the error is or comes from; jsonargparse wraps what a constructor raises."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def check_at_least(minimum: float, **values: float | None) -> None:
     """Raises UserError for the first value below the minimum; None is none."""
     for name, value in values.items():

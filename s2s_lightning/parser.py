@@ -15,6 +15,7 @@ import jsonargparse
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from s2s_lightning.checkpoints.names import unknown
 from s2s_lightning.config.nulls import refuse_nulls
 from s2s_lightning.config.yaml_files import check_yaml
 from s2s_lightning.errors import UserError
@@ -367,7 +368,12 @@ def _bad_argument(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     return f"{match[1]}: {match[2]}{hint}"
 
 
+def _not_known(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    return unknown(match[1], f"the value of {place.option()}")
+
+
 _MISTAKES: dict[str, _Mistake] = {
+    r"Importing '([^']+)' is not allowed": _not_known,
     r"Group '([^']+)' does not accept option '([^']+)'": _unknown,
     r"Option '([^']+?)(?:\.class_path|\.init_args.*)?' is not accepted": _unknown,
     r"unrecognized arguments: ([^\s=]+)": _unrecognized,

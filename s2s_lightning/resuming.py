@@ -1,7 +1,6 @@
 """The run that ``fit`` goes on with in its own folder, and the checkpoint to go on from."""
 
 import math
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from s2s_lightning.callbacks.checkpoints import SAVED_AT
 from s2s_lightning.callbacks.growing_files import LINES, cut_back, set_aside
 from s2s_lightning.callbacks.whole_files import TEMPORARY
 from s2s_lightning.checkpoint import read
+from s2s_lightning.checkpoints.signature import damage
 from s2s_lightning.errors import UserError
 from s2s_lightning.run_lock import hold
 from s2s_lightning.runs import told_folder
@@ -96,7 +96,7 @@ def newest(folder: Path) -> Path | None:
     for candidate in sorted(filter(None, found.values()), reverse=True):
         if candidate.step < 0:
             continue
-        if is_whole(candidate.path):
+        if damage(candidate.path) is None:
             also = f"; torn, and passed over: {', '.join(path.name for path in torn)}" if torn else ""
             rank_zero_info(f"going on from step {candidate.step} of {candidate.path}{also}")
             return candidate.path
@@ -109,26 +109,13 @@ def newest(folder: Path) -> Path | None:
 def _header(path: Path) -> Found | None:
     """What a checkpoint says of itself, step -1 if it holds no more than weights; None of one that cannot be read."""
     try:
-        if not is_whole(path, "/data.pkl"):
+        if damage(path, "/data.pkl"):
             return None
-        checkpoint = read(path)
+        checkpoint = read(path, check=False)
     except UserError:
         return None
     step = checkpoint["global_step"] if "optimizer_states" in checkpoint else -1
     return Found(step, checkpoint.get(SAVED_AT, path.stat().st_mtime), path)
-
-
-def is_whole(path: Path, ending: str = "") -> bool:
-    """Whether every entry of the file, whose name ends so, is what its checksum says."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            for name in (name for name in file.namelist() if name.endswith(ending)):
-                with file.open(name) as entry:
-                    while entry.read(2**20):
-                        pass
-            return True
-    except (OSError, EOFError, zipfile.BadZipFile):
-        return False
 
 
 def tidy(run: Run) -> None:

@@ -14,10 +14,11 @@ os.environ["WANDB_MODE"] = "disabled"  # tests/tracking/ switches it on
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing of the suite touches the user's own cache of prepared data; workers share one."""
+    """Nothing of the suite touches the user's own cache and key; workers share one."""
     root = tmp_path_factory.getbasetemp().parent / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("S2S_LIGHTNING_CACHE", str(root))
+        patch.setenv("S2S_LIGHTNING_STATE", str(root.with_name("state")))
         yield
 
 

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
         *("trainers", "training"),
     },
     "families": {"families", "architecture", "loss", "nn", "module"},
-    "data": {"data", "batch", "files", "signals"},
+    "data": {"data", "batch", "checkpoints", "files", "signals"},
 }
 TORCH_ALONE = {"nn", "loss", "schedules", "architecture", "decoding", "objectives", "families", "sharding"}
 STANDARD = {

@@ -269,7 +269,7 @@ def load(path: str | Path) -> Kept:
         raise UserError(f"{path} holds no batch: it must be a non_finite_step_<step>.ckpt")
     module, kept = checkpoint.build(content, path).train(), content[KEY]
     if "objective" in (config := checkpoint.stored_config(content)):
-        module.objective = checkpoint.instantiate(config["objective"], Objective)
+        module.objective = checkpoint.instantiate(config["objective"], Objective, "objective")
     module.objective.step = kept["step"]
     return Kept(module, Batch(**kept["batch"]), kept["random"], kept["precision"])
 

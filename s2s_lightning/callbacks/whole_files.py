@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from s2s_lightning.checkpoints.signature import sign
+from s2s_lightning.checkpoints.version import FORMAT, FORMAT_KEY
 from s2s_lightning.errors import UserError
 
 TEMPORARY = ".tmp"
@@ -35,8 +37,9 @@ class WholeFiles(TorchCheckpointIO):
         temporary = path.with_name(path.name + TEMPORARY)
         with _full_disk_is_said(path, temporary):
             with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
+                torch.save({FORMAT_KEY: FORMAT, **checkpoint}, file)
+            sign(temporary)
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             if path.name in self.before and path.exists():
                 _keep(path, path.with_name(self.before[path.name]))

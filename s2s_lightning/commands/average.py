@@ -55,13 +55,19 @@ def run(command: str, args: Sequence[str]) -> None:
     import torch
 
     from s2s_lightning.averaging import average
+    from s2s_lightning.checkpoints.signature import is_own, sign
+    from s2s_lightning.checkpoints.version import FORMAT, FORMAT_KEY
 
     paths = chosen(options)
     if any(output.exists() and output.samefile(path) for path in paths):
         raise UserError(f"-o {output} is one of the checkpoints that are averaged: write elsewhere")
     mean = average(paths)
     with whole_file(output) as file:
-        torch.save(mean, file)
+        torch.save({FORMAT_KEY: FORMAT, **mean}, file)
+    if output.is_file() and all(
+        is_own(path) for path in paths
+    ):  # or the names of another's file would pass for one's own
+        sign(output)
     print("\n".join([f"{output} is the average of {len(paths)}:", *(f"  {path}" for path in paths)]))
 
 

@@ -205,7 +205,7 @@ def _said(path: Path, root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         elsewhere = error.filename is not None and not str(error.filename).startswith(str(root))
-        if elsewhere or error.errno not in FULL:
+        if elsewhere or error.errno not in (*FULL, errno.ENOENT):
             raise
         raise UserError(f"{shown(path.parent)}: the cache cannot be written ({error.strerror}); {REMEDY}") from error
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY
+from s2s_lightning.checkpoints.folder_digest import check_folder
+from s2s_lightning.checkpoints.names import allow
 from s2s_lightning.config.yaml_files import parse_yaml
 from s2s_lightning.data.tokenizers.files import read_tokenizers
 from s2s_lightning.errors import UserError
@@ -24,6 +26,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
     """
     from safetensors import SafetensorError
 
+    own = check_folder(folder)
     try:
         model = json.loads((folder / MODEL).read_text(encoding="utf-8"))
         config = parse_yaml((folder / CONFIG).read_text(encoding="utf-8"), str(folder / CONFIG))
@@ -35,13 +38,20 @@ def read_folder(folder: Path) -> dict[str, Any]:
         ) from error
     except (SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{folder} holds a torn {WEIGHTS}, {MODEL} or {CONFIG}: export the checkpoint again") from error
-    return {
-        "state_dict": weights,
-        "class_path": model["class_path"],
-        "hyper_parameters": model["vocabulary"],
-        CHECKPOINT_KEY: config,
-        "Seq2SeqData": {"tokenizers": read_tokenizers(folder), "copy": model["copy"]},
-    }
+    try:
+        content = {
+            "class_path": model["class_path"],
+            "hyper_parameters": dict(model["vocabulary"]),
+            CHECKPOINT_KEY: dict(config),
+            "Seq2SeqData": {"tokenizers": read_tokenizers(folder), "copy": model["copy"]},
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}: {MODEL}, {CONFIG} or the tokenizers lack {error}: export the checkpoint again"
+        ) from error
+    if own:
+        allow(content)
+    return {"state_dict": weights, **content}
 
 
 def read_weights(path: Path) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from s2s_lightning import __version__
 from s2s_lightning.checkpoint import VOCABULARY_SIZES, data_state, stored_config, tied
+from s2s_lightning.checkpoints.folder_digest import seal
 from s2s_lightning.data.tokenizers.files import write_tokenizers
 from s2s_lightning.errors import UserError
 from s2s_lightning.exporting.folder import CONFIG, MODEL, TIED, WEIGHTS
 
 
-def write(checkpoint: dict[str, Any], folder: Path) -> None:
+def write(checkpoint: dict[str, Any], folder: Path, own: bool = False) -> None:
     """Write all but the state of its training into an existing folder; ``read_folder`` reads it back.
 
     Raises:
@@ -34,6 +35,7 @@ def write(checkpoint: dict[str, Any], folder: Path) -> None:
     (folder / CONFIG).write_text(config, encoding="utf-8")
     write_tokenizers(data["tokenizers"], folder)
     write_weights(checkpoint["state_dict"], folder / WEIGHTS)
+    seal(folder, own)
 
 
 def write_weights(state: dict[str, Tensor], path: Path) -> None:

@@ -7,6 +7,8 @@ from jsonargparse import Namespace
 
 import s2s_lightning.utilities  # noqa: F401  a class has a short name once it is imported
 from s2s_lightning import PROGRAM
+from s2s_lightning.checkpoints.guard import known_names_alone
+from s2s_lightning.checkpoints.names import mentioned
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.parser import Parser
 
@@ -23,11 +25,12 @@ def parse_search(args: Sequence[str], stored: dict[str, Any] | None = None, n_be
     """
     parser = Parser(prog=f"{PROGRAM} generate")
     parser.add_argument("--decoding", type=Decoding, help="the search")
-    base = parser.parse_object({"decoding": stored or GREEDY}, defaults=False)
-    parsed = parser.parse_args(list(args), namespace=base)
-    if n_best is not None:
-        parsed = parser.parse_args(returning(n_best, parsed.decoding), namespace=parsed)
-    decoding: Decoding = parser.instantiate(parsed).decoding
+    with known_names_alone(mentioned(list(args))):
+        base = parser.parse_object({"decoding": stored or GREEDY}, defaults=False)
+        parsed = parser.parse_args(list(args), namespace=base)
+        if n_best is not None:
+            parsed = parser.parse_args(returning(n_best, parsed.decoding), namespace=parsed)
+        decoding: Decoding = parser.instantiate(parsed).decoding
     return decoding
 
 

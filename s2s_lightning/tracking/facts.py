@@ -1,8 +1,11 @@
-"""What a run was made of besides its configuration: code, machine, data, parameters."""
+"""Facts of a run besides its configuration: time, command, code, machine, data, parameters."""
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,15 @@ import lightning
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from s2s_lightning import __version__
+from s2s_lightning import PROGRAM, __version__
 from s2s_lightning.callbacks.run import network, texts
 from s2s_lightning.callbacks.summary import parameters_by_part
+from s2s_lightning.errors import without_secrets
 
 Facts = dict[str, Any]
+
+DESCRIBE = ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+"""git's words for the commit, with -dirty where a file was changed since."""
 
 
 def facts(trainer: Trainer, pl_module: LightningModule) -> Facts:
@@ -23,11 +30,31 @@ def facts(trainer: Trainer, pl_module: LightningModule) -> Facts:
     parts = parameters_by_part(network(pl_module))
     frozen = sum(p.numel() for p in pl_module.parameters() if not p.requires_grad)
     return {
+        "start": now(),
+        "command": command(),
+        "repository": repository(Path.cwd()),
         "code": code(),
         "data": texts(trainer).fingerprints(),
         "parameters": {**parts, "total": sum(parts.values()), "frozen": frozen},
         "hardware": hardware(trainer),
     }
+
+
+def now() -> str:
+    """Return the time with its zone, to the second."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def command() -> str:
+    """Return what was typed, without secrets."""
+    ours = Path(sys.argv[0]).name in ("__main__.py", "s2s_lightning")
+    return without_secrets(shlex.join([*(PROGRAM if ours else f"python {sys.argv[0]}").split(" "), *sys.argv[1:]]))
+
+
+def repository(folder: Path) -> Facts | None:
+    """Return the commit of the git repository around a folder, and whether a file was changed since; None elsewhere."""
+    commit, _, dirty = (_git(folder, *DESCRIBE) or "").partition("-")
+    return {"commit": commit, "dirty": bool(dirty)} if commit else None
 
 
 def code() -> Facts:
@@ -47,11 +74,15 @@ def code() -> Facts:
 def _described() -> str | None:
     """``commit`` or ``commit-dirty``; None where git does not keep this very file, but perhaps a folder around it."""
     here = Path(__file__)
-    git = ("git", "-C", str(here.parent))
+    kept = _git(here.parent, "ls-files", "--error-unmatch", here.name)
+    return kept and _git(here.parent, *DESCRIBE)
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """Return what git says in a folder; None where it fails or is not installed."""
     try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True, timeout=10)
-        describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(describe, check=True, capture_output=True, timeout=10, text=True).stdout.strip()
+        git = ("git", "-C", str(folder), *words)
+        return subprocess.run(git, check=True, capture_output=True, timeout=10, text=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

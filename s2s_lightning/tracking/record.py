@@ -1,6 +1,7 @@
 """What the loggers of a run are told beside its metrics."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,10 @@ from lightning.pytorch.loggers import CSVLogger
 from s2s_lightning.callbacks.configuration import Config
 from s2s_lightning.callbacks.evaluation import Evaluation
 from s2s_lightning.callbacks.run import keeper, run_folder
-from s2s_lightning.tracking.facts import Facts, facts
+from s2s_lightning.errors import without_secrets
+from s2s_lightning.tracking.facts import Facts, command, facts, now
 from s2s_lightning.tracking.identity import CHECKPOINT_KEY, FOLDER_KEY
+from s2s_lightning.tracking.tests_file import append_test, run_of
 from s2s_lightning.tracking.wandb_logger import Wandb
 
 
@@ -22,17 +25,21 @@ class Record(Callback):
 
     The signatures of the metrics follow after the first validation, checkpoints (where ``Wandb`` is asked for them)
     at the end, and each checkpoint names the W&B run that a resumed training goes on with. ``run.json`` keeps the facts
-    of the earlier starts of a run that goes on in its folder, each with the step that it began at.
+    of the earlier starts of a run that goes on in its folder, each with the step that it began at. ``end`` says when
+    and how a start ended, and is missing where the process was killed. ``tests.jsonl``, in the folder
+    of the run that a checkpoint is of, gets the scores of its tests.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._facts: Facts = {}
         self._earlier: list[Facts] = []
-        self._step = 0
+        self._step = self._loaded = 0
+        self._began = time.monotonic()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
+            self._began = time.monotonic()
             self._facts = facts(trainer, pl_module)
             self._earlier = earlier(run_folder(trainer) / "run.json")
             tell(trainer, {**self.config, "run": self._facts})
@@ -56,7 +63,38 @@ class Record(Callback):
             if logger.identity is not None:
                 checkpoint[CHECKPOINT_KEY] = logger.identity._asdict()
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._loaded = int(checkpoint["global_step"])
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = run_of(trainer.ckpt_path)
+        if not trainer.is_global_zero or folder is None:
+            return
+        logged = trainer.callback_metrics
+        line = {
+            "time": now(),
+            "checkpoint": Path(str(trainer.ckpt_path)).name,
+            "step": self._loaded,
+            "command": command(),
+            "scores": {name: value.item() for name, value in logged.items() if name.startswith("test/")},
+            "signatures": signatures_of(trainer),
+        }
+        append_test(folder, line)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        asked = isinstance(exception, KeyboardInterrupt)
+        words = without_secrets(" ".join(f"{type(exception).__name__}: {exception}".split()))
+        self._end(trainer, "interrupted" if asked else f"failed: {words}")
+
+    def _end(self, trainer: Trainer, how: str) -> None:
+        """Add when, how and at which step this start of the run ended."""
+        if trainer.is_global_zero and self._facts and trainer.state.fn == "fit":
+            seconds = round(time.monotonic() - self._began, 1)
+            self._facts["end"] = {"time": now(), "seconds": seconds, "how": how, "step": trainer.global_step}
+            self._write(trainer)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end(trainer, "finished")
         kept = keeper(trainer)
         if not trainer.is_global_zero or kept is None:
             return

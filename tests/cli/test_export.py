@@ -167,8 +167,9 @@ def test_nothing_is_pickled_and_an_export_of_an_export_is_the_same(trained: Run,
     done("export", trained.last, "-o", tmp_path / "a")
     done("export", tmp_path / "a", "-o", tmp_path / "b")
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == ["config.yaml", "model.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
-    for name in set(files) - {"model.safetensors"}:  # whose header has no order
+    ours = ["config.yaml", "digests.json", "model.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    assert files == ["README.md", *ours]
+    for name in set(files) - {"model.safetensors", "digests.json"}:  # the header of the weights has no order
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     first, second = (read(tmp_path / name)["state_dict"] for name in ("a", "b"))
     assert first.keys() == second.keys()
@@ -211,7 +212,7 @@ def test_only_an_earlier_export_is_replaced_and_only_by_force(trained: Run, tmp_
     files = {path.name for path in tmp_path.iterdir()}
     assert (tmp_path / "mine").read_text() == "mine"
     assert "source_vocabulary.json" not in files
-    assert files - {"mine"} <= set(export.FILES)
+    assert files - {"mine", "README.md"} <= set(export.FILES)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_what_is_no_model_is_said(trained: Run, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     done("export", trained.last, "-o", tmp_path / "torn")
     (tmp_path / "torn" / "model.safetensors").write_bytes(b"short")
-    expected = {"text": "no checkpoint", "folder": "without model.json", "torn": "torn", "none": "no checkpoint"}
+    expected = {"text": "no checkpoint", "folder": "without model.json", "torn": "damaged", "none": "no checkpoint"}
     for name, said in expected.items():
         result = command("export", tmp_path / name, "-o", tmp_path / "new")
         assert result.code == 2

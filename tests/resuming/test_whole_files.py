@@ -9,8 +9,8 @@ import torch
 from s2s_lightning.callbacks import Evaluation
 from s2s_lightning.callbacks.checkpoints import PREVIOUS, BestAndLast
 from s2s_lightning.callbacks.whole_files import TEMPORARY, WholeFiles
+from s2s_lightning.checkpoints.signature import damage
 from s2s_lightning.errors import UserError
-from s2s_lightning.resuming import is_whole
 from tests.toy import ToyData, ToyModule, toy_trainer
 
 
@@ -58,14 +58,14 @@ def test_every_cut_and_every_changed_byte_of_the_content_is_noticed(tmp_path: Pa
     path = tmp_path / "a.ckpt"
     torch.save({"n": torch.arange(50)}, path)
     whole = path.read_bytes()
-    assert is_whole(path)
+    assert damage(path) is None
     for length in range(0, len(whole), 97):
         path.write_bytes(whole[:length])
-        assert not is_whole(path)
+        assert damage(path)
     start = whole.index(torch.arange(50).numpy().tobytes())
     for place in range(start, start + 400, 13):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        assert not is_whole(path)
+        assert damage(path)
 
 
 class Watched(BestAndLast):

@@ -4,10 +4,10 @@ import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from s2s_lightning.checkpoints.names import full_name, lookup
 from s2s_lightning.data.cache import digest
 from s2s_lightning.errors import UserError
 
@@ -87,7 +87,7 @@ class Tokenizer(ABC):
     def frozen(self) -> dict[str, str]:
         """Class and state, as strings."""
         cls = type(self)
-        return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "state": self.state()}
+        return {"class_path": full_name(cls), "state": self.state()}
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Each id as a printable piece, a space shown as ▁."""
@@ -119,20 +119,20 @@ class Tokenizer(ABC):
         return digest(type(self).__qualname__, json.dumps(self.options(), sort_keys=True), source)
 
 
-def thaw(frozen: dict[str, str]) -> Tokenizer:
-    """The tokenizer that was ``frozen``.
+def thaw(frozen: dict[str, str], file: object = "a checkpoint") -> Tokenizer:
+    """Return the tokenizer that was ``frozen``.
+
+    Args:
+        frozen: class and state.
+        file: where they stand, for the message.
 
     Raises:
-        UserError: its class cannot be imported here.
+        UserError: its class is not known and not trusted, or the state is not one of its own.
     """
-    module, _, name = frozen["class_path"].rpartition(".")
+    cls = lookup(frozen["class_path"], Tokenizer, file)  # type: ignore[type-abstract]
     try:
-        cls = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"tokenizer {frozen['class_path']} of the checkpoint cannot be imported ({error}); "
-            "put its file on the path, for example by PYTHONPATH"
-        ) from error
-    tokenizer = cls.load(frozen["state"])
-    assert isinstance(tokenizer, Tokenizer)
-    return tokenizer
+        return cls.load(frozen["state"])
+    except UserError:
+        raise
+    except Exception as error:  # whatever a parser of hostile or damaged text raises
+        raise UserError(f"{file}: its state of a {cls.__name__} tokenizer cannot be read ({error})") from error

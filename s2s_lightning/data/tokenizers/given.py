@@ -12,6 +12,8 @@ import torch
 from tokenizers import Tokenizer as Backend
 
 from s2s_lightning import UNK
+from s2s_lightning.checkpoints.names import allow
+from s2s_lightning.checkpoints.signature import damage, is_own
 from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, thaw
 from s2s_lightning.data.tokenizers.files import read_tokenizers
 from s2s_lightning.errors import UserError
@@ -242,9 +244,13 @@ def frozen_tokenizers(checkpoint: str) -> dict[str, Any]:
         return read_tokenizers(Path(checkpoint))
     if not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint")
-    if not is_zipfile(checkpoint):
-        raise UserError(f"{checkpoint}: not a checkpoint; give one that s2s_lightning fit has written")
+    if not is_zipfile(checkpoint) or damage(checkpoint, "/data.pkl"):
+        raise UserError(
+            f"{checkpoint}: not a checkpoint, or a damaged one; give one that s2s_lightning fit has written"
+        )
     content = torch.load(checkpoint, map_location="meta", weights_only=True)
+    if is_own(checkpoint):
+        allow({key: part for key, part in content.items() if key != "state_dict"})
     states = [part["tokenizers"] for part in content.values() if isinstance(part, dict) and "tokenizers" in part]
     if not states:
         raise UserError(f"{checkpoint}: it holds no tokenizers; give a checkpoint that s2s_lightning fit has written")

@@ -1,0 +1,5 @@
+"""The tiny run of the command line's tests."""
+
+from tests.cli.conftest import config, trained
+
+__all__ = ["config", "trained"]
