@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from s2s_lightning import PROGRAM, __version__, signals
 from s2s_lightning.errors import UserError, user_error_of, without_secrets
-from s2s_lightning.files.names import full_stdout, replace_closed
+from s2s_lightning.files.names import full_output, replace_closed
 from s2s_lightning.ranks import failures
 from s2s_lightning.ranks.place import place
 from s2s_lightning.suggest import closest, did_you_mean
@@ -166,8 +166,8 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except Exception as error:
         user_error = user_error_of(error)
-        if user_error is None and isinstance(error, OSError) and full_stdout(error):
-            user_error = UserError(f"stdout cannot be written: {error.strerror}")
+        if user_error is None and isinstance(error, OSError) and full_output(error):
+            user_error = UserError(f"the output cannot be written: {error.strerror}")
         if not failures.alone():
             words = str(user_error) if user_error else f"{type(error).__name__}: {error}"
             failures.end(error, words, code=failures.USER_ERROR if user_error else 1)

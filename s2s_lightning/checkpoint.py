@@ -164,6 +164,8 @@ def build(checkpoint: dict[str, Any], path: str | Path) -> Seq2SeqModule:
     Raises:
         UserError: its class is not to be found.
     """
+    import s2s_lightning.families  # noqa: F401  # a class is known once it is imported
+
     owner = lookup(checkpoint["class_path"], Seq2SeqModule, path)
     settings = checkpoint.get("hyper_parameters", {})
     if CHECKPOINT_KEY not in checkpoint:

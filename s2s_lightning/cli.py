@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,7 @@ class CLI(LightningCLI):
         classes: Config = {key: {"class_path": path} for key, (_, path, _) in INJECTED.items()}
         if self.command == "fit":
             classes["trainer"] = {"logger": {"class_path": "s2s_lightning.tracking.Wandb"}}
-        base = parser.parse_object({**classes, **known}, defaults=False, _skip_validation=True)
+        base = parser.parse_object(deepcopy({**classes, **known}), defaults=False, _skip_validation=True)
         self.config = parser.parse_args(args, namespace=base)
         for group in set(vars(self.config)) - {"decoding"}:  # which may have texts
             self.config[group] = at_home(self.config[group])

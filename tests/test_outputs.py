@@ -142,3 +142,27 @@ def test_the_reader_of_a_substitution_gets_all(tmp_path: Path) -> None:
     code = "from s2s_lightning.files import write_whole; import sys; write_whole(sys.argv[1], 'text')"
     script = f'"$0" -c "{code}" >(cat > {tmp_path}/out); wait $!; cat {tmp_path}/out'
     assert subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, text=True).stdout == "text"
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("words", ["--help", "compare --references text -- text"])
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, buffered: str, words: str) -> None:
+    (tmp_path / "text").write_text("a b c\n")
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered, "PYTHONPATH": str(Path.cwd())}
+    with open("/dev/full", "wb") as full:
+        program = [sys.executable, "-m", "s2s_lightning", *words.split()]
+        result = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_descriptor_is_no_traceback_and_no_other_file(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "text").write_text("a b c\n")
+    script = f'"$0" -m s2s_lightning compare --references text -o out -- text {closed}'
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    program = ["bash", "-c", script, sys.executable]
+    result = subprocess.run(program, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert result.returncode == 0
+    assert "Traceback" not in result.stderr
+    assert "BLEU" in (tmp_path / "out").read_text()

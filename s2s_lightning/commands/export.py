@@ -1,6 +1,7 @@
 """``export``: a checkpoint as a folder that other programs read."""
 
 import argparse
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from s2s_lightning.commands.arguments import Arguments
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import shown, sync_folder
 
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
@@ -19,6 +21,9 @@ FILES = (
 )
 """All that an export may consist of: what --force replaces."""
 
+CARD = "README.md"
+"""The model card, which is written once: --force leaves one that is there."""
+
 
 def arguments() -> Arguments:
     parser = Arguments(
@@ -27,7 +32,7 @@ def arguments() -> Arguments:
         "safetensors: any model; it is read back by generate FOLDER, --init_from FOLDER and\n"
         "s2s_lightning.load(FOLDER). ctranslate2: Transformers, for a fast engine in C++; read docs/exporting.md.",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.ckpt, last.ckpt, ..., or an exported folder")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.ckpt, the folder of a run, an exported one")
     parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="a new or an empty folder")
     parser.add_argument(
         "--format",
@@ -38,6 +43,7 @@ def arguments() -> Arguments:
     parser.add_argument(
         "--quantization", choices=QUANTIZATIONS, help="what CTranslate2 keeps the weights as (default: float32)"
     )
+    parser.add_argument("--license", metavar="NAME", help="licence of the weights, for the model card: apache-2.0, ...")
     parser.add_argument("--force", action="store_true", help="replace an earlier export; other files stay")
     return parser
 
@@ -50,11 +56,30 @@ def run(command: str, args: Sequence[str]) -> None:
         )
     folder = Path(options.output)
     refuse_used(folder, force=options.force)
-    write = writer(options)
+    from s2s_lightning.files.run_checkpoints import checkpoint_in
+
+    options.checkpoint = str(checkpoint_in(options.checkpoint))
+    write, described = writer(options), (folder / CARD).exists()
     with replaced(folder) as new:
         write(new)
+        if not described:  # a card that is there may be the user's own work
+            (new / CARD).write_text(model_card(options), encoding="utf-8")
+        for path in new.iterdir():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
     size = sum(path.stat().st_size for name in FILES if (path := folder / name).is_file())
     print(f"{folder}: {size / 1e6:,.1f} MB for {options.format}")
+
+
+def model_card(options: argparse.Namespace) -> str:
+    """Return the card of the checkpoint that is exported; an export of an exported folder keeps its card."""
+    from s2s_lightning.checkpoint import read
+    from s2s_lightning.exporting.card import card
+
+    path = Path(options.checkpoint)
+    if options.format == "safetensors" and not options.license and (path / CARD).is_file():
+        return (path / CARD).read_text(encoding="utf-8")
+    return card(read(options.checkpoint), path, options.format, options.license)
 
 
 def writer(options: argparse.Namespace) -> Callable[[Path], None]:
@@ -78,7 +103,11 @@ def writer(options: argparse.Namespace) -> Callable[[Path], None]:
 
 def refuse_used(folder: Path, *, force: bool) -> None:
     """Raises UserError for a file, or a folder that has something in it."""
-    if folder.exists() and not folder.is_dir():
+    try:
+        exists = folder.exists()
+    except OSError as error:  # a name that is too long
+        raise UserError(f"--output {shown(folder)} cannot be written: {error.strerror}") from error
+    if exists and not folder.is_dir():
         raise UserError(f"--output {folder} is a file, and must be a folder: give another name")
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise UserError(f"--output {folder} is not empty: give another folder, or replace an earlier export by --force")
@@ -99,5 +128,8 @@ def replaced(folder: Path) -> Iterator[Path]:
                 (folder / name).unlink(missing_ok=True)
             for path in Path(new).iterdir():
                 shutil.move(path, folder / path.name)
+            sync_folder(folder)
     except OSError as error:
-        raise UserError(f"--output {folder} cannot be written: {error.strerror}") from error
+        if error.filename is not None and not str(error.filename).startswith(str(folder)):
+            raise  # of what is read
+        raise UserError(f"--output {shown(folder)} cannot be written: {error.strerror}") from error

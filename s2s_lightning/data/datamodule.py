@@ -183,6 +183,8 @@ class Seq2SeqData(LightningDataModule):
             src, tgt = natural_src, natural_tgt if tgt is None else tgt
         chosen = Tokenizers(src, tgt, bool(self.reverse_source))
         self._copier_of(chosen)  # refused before it is trained
+        for split in filter(self.corpus.has, SPLITS):
+            self._fingerprint(split)  # a missing file is named before anything is trained
         return chosen.trained(self.corpus, self._root)
 
     def store(self, split: Split) -> Store:

@@ -1,7 +1,7 @@
 """Files as users name them: inputs that may be compressed, outputs that are whole or not there."""
 
 from s2s_lightning.files.json_rows import check_text, json_row
-from s2s_lightning.files.names import full_stdout, replace_closed, shown, stdout
+from s2s_lightning.files.names import full_output, replace_closed, shown, stdout
 from s2s_lightning.files.reading import can_be_read_again, check_file, decode_lines, decode_utf8, open_file, read_lines
 from s2s_lightning.files.writing import (
     cannot_be_written,
@@ -21,7 +21,7 @@ __all__ = [
     "check_text",
     "decode_lines",
     "decode_utf8",
-    "full_stdout",
+    "full_output",
     "json_row",
     "open_file",
     "read_lines",

@@ -60,13 +60,12 @@ def replace_closed() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
-def full_stdout(error: OSError) -> bool:
-    """True if stdout can take no more; what it still holds is dropped then, so that Python ends in peace."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+def full_output(error: OSError) -> bool:
+    """True if an open file, stdout say, takes no more. What stdout still holds is dropped, so that Python can end."""
+    if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
         return False
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return True

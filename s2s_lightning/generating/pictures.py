@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import cannot_be_written, shown
 from s2s_lightning.generating.answers import Answer
 
 Save = Callable[[Path, str, Answer], None]
@@ -36,12 +37,16 @@ class Pictures:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"--attention={folder} cannot be made: {error.strerror}") from error
+            raise UserError(f"--attention={shown(folder)} cannot be made: {error.strerror}") from error
 
     def add(self, index: int, answers: Sequence[Answer]) -> None:
         """Draw the best answer, unless it is beyond the limit or no model was asked."""
         if index < self.limit and answers[0].weights is not None and answers[0].weights.size:
-            self._save(self.folder / f"{index:06d}.{self.kind}", f"sentence {index}", answers[0])
+            path = self.folder / f"{index:06d}.{self.kind}"
+            try:
+                self._save(path, f"sentence {index}", answers[0])
+            except OSError as error:
+                raise cannot_be_written(path, error) from error
 
 
 def save_png(path: Path, title: str, answer: Answer) -> None:

@@ -1,6 +1,9 @@
 """A checkpoint alone is enough; it settles the network and the tokenizers, and nothing else."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +264,12 @@ def test_a_resumed_run_must_improve_on_the_best_of_the_first(trained: Run, tmp_p
     resumed = fitted(tmp_path / "runs", "--ckpt_path", tmp_path / "perfect.ckpt", "--trainer.max_steps", 5)
     assert not resumed.best.exists()
     assert content(resumed.last)["callbacks"]["BestAndLast"]["best_model_path"] == str(trained.best)
+
+
+def test_a_strangers_checkpoint_of_a_class_of_ours_loads_in_a_fresh_process(trained: Run, tmp_path: Path) -> None:
+    """Nothing but the checkpoint has imported its class there, and another user's key has signed it."""
+    code = "import sys, s2s_lightning; print(type(s2s_lightning.load(sys.argv[1]).module).__name__)"
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "PYTHONPATH": os.getcwd()}
+    program = [sys.executable, "-c", code, str(trained.last)]
+    result = subprocess.run(program, capture_output=True, text=True, env=environment)
+    assert result.stdout == "Transformer\n", result.stderr

@@ -168,7 +168,7 @@ def test_nothing_is_pickled_and_an_export_of_an_export_is_the_same(trained: Run,
     done("export", tmp_path / "a", "-o", tmp_path / "b")
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     ours = ["config.yaml", "digests.json", "model.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
-    assert files == ours
+    assert files == ["README.md", *ours]
     for name in set(files) - {"model.safetensors", "digests.json"}:  # the header of the weights has no order
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     first, second = (read(tmp_path / name)["state_dict"] for name in ("a", "b"))
@@ -212,7 +212,7 @@ def test_only_an_earlier_export_is_replaced_and_only_by_force(trained: Run, tmp_
     files = {path.name for path in tmp_path.iterdir()}
     assert (tmp_path / "mine").read_text() == "mine"
     assert "source_vocabulary.json" not in files
-    assert files - {"mine"} <= set(export.FILES)
+    assert files - {"mine", "README.md"} <= set(export.FILES)
 
 
 @pytest.mark.parametrize(

@@ -117,3 +117,13 @@ def test_each_evaluation_says_how_many_references_no_output_can_equal(tmp_path: 
         assert result.out.count(line) == 1
         scores = json.loads((tmp_path / "run" / f"{split}_scores.json").read_text())
         assert scores["unequal_references"] == {"white space": 3}
+
+
+def test_a_missing_file_of_any_split_is_named_before_a_vocabulary_is_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BPE, "train", None)
+    (tmp_path / "a.tsv").write_text("a\tb\n")
+    data = Seq2SeqData(Table(f"{tmp_path}/a.tsv", test=f"{tmp_path}/b.tsv"), BPE(300), cache_dir=str(tmp_path))
+    with pytest.raises(UserError, match=r"b\.tsv: no such file; did you mean .*a\.tsv"):
+        data.prepare()

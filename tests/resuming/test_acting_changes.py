@@ -74,6 +74,14 @@ def test_without_its_moving_average_a_run_goes_on_with_the_weights_themselves(ru
     assert all(torch.equal(x, before["current_model_state"][name]) for name, x in found["state_dict"].items())
 
 
+def test_a_run_that_goes_on_as_it_was_says_no_change(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    assert command("fit", "--resume", tmp_path / "run", *MORE).code == 0
+    assert [line for line in caplog.messages if "changed" in line] == ["changed: trainer.max_steps: 2 -> 4"]
+
+
 def test_the_learning_rate_is_said_before_and_after(
     run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
