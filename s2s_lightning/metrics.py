@@ -1,11 +1,11 @@
 """Scores of a corpus of texts. All rates are in percent; n-gram scores are sacreBLEU's own, with its signature."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import zip_longest
 from operator import add
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from s2s_lightning import __version__
 from s2s_lightning.errors import UserError
@@ -18,6 +18,10 @@ Tokenize = Literal["13a", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores2
 """sacreBLEU's tokenizers."""
 
 RougeTokenize = Literal["rouge", "split"]
+
+
+LOWER = {"ter", "wer", "cer", "per", "nll", "mse", "mae", "edit_distance"}
+"""Names that the field knows to be better when lower, whoever computes them."""
 
 
 class Score(NamedTuple):
@@ -50,7 +54,15 @@ class Statistics(NamedTuple):
 
 
 class Metric(ABC):
-    """Scores a corpus of hypotheses against its references. Settings are constructor arguments."""
+    """Scores a corpus of hypotheses against its references. Settings are constructor arguments.
+
+    Attributes:
+        lower_is_better: names of those of its scores of which a lower value is better.
+        variant: told behind the name of a score where another metric of the run has that name already.
+    """
+
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
+    variant = ""
 
     @abstractmethod
     def __call__(self, hypotheses: Texts, references: References) -> dict[str, Score]:
@@ -80,6 +92,7 @@ class SacreBLEU(SummedMetric):
     def __init__(self, tokenize: Tokenize = "13a", lowercase: bool = False) -> None:
         self.tokenize = tokenize
         self.lowercase = lowercase
+        self.variant = f"{tokenize}_lowercase" if lowercase else tokenize
 
     def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
         from sacrebleu.metrics.bleu import BLEU
@@ -92,7 +105,7 @@ class SacreBLEU(SummedMetric):
 
 
 class ChrF(SummedMetric):
-    """``chrf``, the F-score of character n-grams (Popovic, 2015), as computed by sacreBLEU.
+    """``chrf`` or ``chrf++``, the F-score of character n-grams (Popovic, 2015), as computed by sacreBLEU.
 
     Args:
         word_order: the longest word n-gram; 0 is chrF, 2 is chrF++.
@@ -100,11 +113,12 @@ class ChrF(SummedMetric):
 
     def __init__(self, word_order: int = 0) -> None:
         self.word_order = word_order
+        self.name = {0: "chrf", 2: "chrf++"}.get(word_order, f"chrf_w{word_order}")
 
     def statistics(self, hypotheses: Texts, references: References) -> dict[str, Statistics]:
         from sacrebleu.metrics.chrf import CHRF
 
-        return {"chrf": _sacre(CHRF(word_order=self.word_order), hypotheses, references)}
+        return {self.name: _sacre(CHRF(word_order=self.word_order), hypotheses, references)}
 
 
 class TER(SummedMetric):
@@ -159,10 +173,11 @@ class ErrorRates(SummedMetric):
 
 
 class ROUGE(SummedMetric):
-    """``rouge1``, ``rouge2``, ``rougeL``: F1 of words, pairs of words, longest common subsequences (Lin, 2004).
+    """``rouge1``, ``rouge2``, ``rougeL``, ``rougeLsum``: F1 of words, their pairs, common subsequences (Lin, 2004).
 
     Means over the items of what the package rouge-score computes, which follows ROUGE-1.5.5; of several references the
-    one with the best F1 counts. Hypothesis and reference are one sequence each: ``rougeL`` is that of sentences.
+    one with the best F1 counts. ``rougeL`` takes a text as one sequence. ``rougeLsum`` unites the matches of its lines,
+    as papers on summaries of several sentences do, with ``stemmer``.
 
     Args:
         stemmer: strip English suffixes (Porter).
@@ -179,7 +194,7 @@ class ROUGE(SummedMetric):
 
         from rouge_score.rouge_scorer import RougeScorer
 
-        kinds = ("rouge1", "rouge2", "rougeL")
+        kinds = ("rouge1", "rouge2", "rougeL", "rougeLsum")
         scorer = RougeScorer(kinds, self.stemmer, tokenizer=_Split() if self.tokenize == "split" else None)
         scores = [scorer.score_multi(right, text) for text, right in zip(hypotheses, references, strict=True)]
         stem = "yes" if self.stemmer else "no"
@@ -204,13 +219,27 @@ def corpus_scores(
     hypotheses: Texts, references: References, metrics: Iterable[Metric] | None = None
 ) -> dict[str, Score]:
     """The scores of all the metrics (the default ones) by name, of a corpus of at least one item."""
-    chosen = default_metrics() if metrics is None else metrics
-    return {name: score for metric in chosen for name, score in metric(hypotheses, references).items()}
+    scores: dict[str, Score] = {}
+    for metric in default_metrics() if metrics is None else metrics:
+        for name, score in metric(hypotheses, references).items():
+            full = f"{name}_{metric.variant}" if name in scores and metric.variant else name
+            if full in scores:
+                raise UserError(f"two metrics give the score {full}: leave one of the {type(metric).__name__} out")
+            scores[full] = score
+    return scores
 
 
 def lower_is_better(name: str) -> bool:
-    """Losses, perplexities and error rates are better when lower, all else when higher; ``val/`` may stand before."""
-    return name.endswith(("loss", "ppl", "error_rate")) or name.split("/")[-1] == "ter"
+    """True for losses, perplexities, error rates and what a metric declares so; ``val/`` may stand before the name."""
+    last = name.split("/")[-1]
+    declared = {each for metric in _below(Metric) for each in metric.lower_is_better}  # type: ignore[type-abstract]
+    return last in declared | LOWER or last.endswith(("loss", "ppl", "error_rate", "perplexity"))
+
+
+def _below(base: type[Metric]) -> Iterator[type[Metric]]:
+    yield base
+    for cls in base.__subclasses__():
+        yield from _below(cls)
 
 
 def _sacre(metric: Any, hypotheses: Texts, references: References) -> Statistics:

@@ -45,6 +45,17 @@ class Seq2SeqModule(LightningModule):
         self.schedule: Schedule = Constant()
         self.loaded_at: tuple[int, int] | None = None
 
+    def setup(self, stage: str) -> None:
+        """Raise UserError for a network that numbers the words of the text, below data that turn them round."""
+        tokenizers = getattr(getattr(self.trainer, "datamodule", None), "tokenizers", None)
+        if tokenizers is None or not tokenizers.reverse_source:
+            return
+        if any(getattr(part, "needs_source_order", False) for part in self.model.modules()):
+            raise UserError(
+                "data.reverse_source=true turns sources round, and window=monotonic counts words from the first: "
+                "set it to false; with direction=backward the encoder itself reads from the end"
+            )
+
     def configure_callbacks(self) -> list[Callback]:
         """Return what a plain ``Trainer`` lacks: callbacks that log, and one for a schedule that follows a metric."""
         from s2s_lightning.trainers import missing_callbacks  # what brings the parts together stands above them
@@ -133,6 +144,7 @@ class Seq2SeqModule(LightningModule):
                 "configure_callbacks must return what super().configure_callbacks() returns, too"
             )
         optimizer = self._optimizer()
+        optimizer.register_step_post_hook(self._project)
         # A fused optimizer would unscale the gradients in its own step: too late for clipping, which Lightning refuses.
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         keep_names(optimizer, self, self.optimizer)
@@ -152,6 +164,12 @@ class Seq2SeqModule(LightningModule):
         except (TypeError, ValueError) as error:
             raise UserError(f"the optimizer does not take these parameters or settings: {error}") from error
 
+    def _project(self, *_: Any) -> None:
+        """Put weights that have a bound back within it: each module with a method ``project_to_bound``."""
+        for part in self.model.modules():
+            if callable(project := getattr(part, "project_to_bound", None)):
+                project()
+
     def _total_steps(self) -> float:
         """Count the optimizer steps of the run, also where Lightning's callback changes the accumulation."""
         trainer, estimate = self.trainer, self.trainer.estimated_stepping_batches
@@ -163,9 +181,14 @@ class Seq2SeqModule(LightningModule):
 
 
 def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Weight decay acts on matrices and embeddings, not on biases, gains of norms or other vectors."""
+    """Return two groups: weight decay acts on matrices and embeddings, not on biases, gains of norms or other vectors.
+
+    Vectors that a module stacks in one tensor are vectors: it names them in ``stacked_vectors``.
+    """
+    stacked = {id(getattr(part, name)) for part in model.modules() for name in getattr(part, "stacked_vectors", ())}
     parameters = [p for p in model.parameters() if p.requires_grad]
+    vectors = {id(p) for p in parameters if p.ndim < 2 or id(p) in stacked}
     return [
-        {"params": [p for p in parameters if p.ndim >= 2]},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if id(p) not in vectors]},
+        {"params": [p for p in parameters if id(p) in vectors], "weight_decay": 0.0},
     ]

@@ -8,7 +8,9 @@ from operator import itemgetter
 
 import pytest
 import sacrebleu
+from rouge_score.rouge_scorer import RougeScorer
 
+from s2s_lightning.errors import UserError
 from s2s_lightning.metrics import (
     ROUGE,
     TER,
@@ -20,6 +22,7 @@ from s2s_lightning.metrics import (
     SummedMetric,
     corpus_scores,
     default_metrics,
+    lower_is_better,
 )
 
 HYPOTHESES = ["the cat sat on the mat .", "", "a dog | barks", "Überraschung «hier»", "same words here today"]
@@ -44,7 +47,7 @@ def test_options_reach_sacrebleu_and_its_signature() -> None:
     assert bleu.value == sacrebleu.corpus_bleu(HYPOTHESES, STREAMS, tokenize="char", lowercase=True).score
     assert "tok:char" in bleu.signature
     assert "case:lc" in bleu.signature
-    chrf = ChrF(word_order=2)(HYPOTHESES, REFERENCES)["chrf"]
+    chrf = ChrF(word_order=2)(HYPOTHESES, REFERENCES)["chrf++"]
     assert chrf.value == sacrebleu.corpus_chrf(HYPOTHESES, STREAMS, word_order=2).score
     assert "nw:2" in chrf.signature
 
@@ -157,3 +160,39 @@ def test_a_metric_of_the_user_stands_beside_the_others() -> None:
             return {"length": Score(sum(map(len, hypotheses)))}
 
     assert corpus_scores(["ab"], [["a"]], [ErrorRates(), Length()])["length"].value == 2
+
+
+def test_no_metric_replaces_the_score_of_another() -> None:
+    hypotheses, references = ["the cat sat on a mat"], [["the cat sat on the mat"]]
+    alone = corpus_scores(hypotheses, references)
+    more = corpus_scores(hypotheses, references, [*default_metrics(), ChrF(word_order=2), SacreBLEU("char")])
+    assert set(more) == {*alone, "chrf++", "bleu_char"}
+    assert all(more[name] == alone[name] for name in alone)
+    with pytest.raises(UserError, match="two metrics give the score chrf"):
+        corpus_scores(hypotheses, references, [ChrF(), ChrF()])
+
+
+class WordErrors(Metric):
+    """A metric of a user's."""
+
+    lower_is_better = ("my_errors",)
+
+    def __call__(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Score]:
+        return {"my_errors": Score(1.0)}
+
+
+@pytest.mark.parametrize("name", ["val/wer", "cer", "nll", "val/my_errors", "test/ter", "loss", "val/perplexity"])
+def test_what_is_an_error_or_says_so_is_better_when_lower(name: str) -> None:
+    assert lower_is_better(name)
+
+
+@pytest.mark.parametrize("name", ["val/bleu", "answer", "chrf++", "rougeLsum", "val/paper"])
+def test_all_else_is_better_when_higher(name: str) -> None:
+    assert not lower_is_better(name)
+
+
+def test_rouge_of_several_lines_is_that_of_the_package() -> None:
+    hypothesis = "police arrested two men on sunday .\nthe men had stolen a red car ."
+    reference = "two men stole a red car .\nthey were arrested by police on sunday ."
+    expected = RougeScorer(["rougeLsum"], True).score(reference, hypothesis)["rougeLsum"].fmeasure * 100
+    assert ROUGE(stemmer=True)([hypothesis], [[reference]])["rougeLsum"].value == expected

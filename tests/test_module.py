@@ -12,6 +12,7 @@ from torch import Tensor
 from s2s_lightning import PAD
 from s2s_lightning.batch import Batch
 from s2s_lightning.errors import UserError
+from s2s_lightning.families import SRU
 from s2s_lightning.module import decay_groups
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
 from tests.toy import ToyData, ToyModule, toy_batch, toy_network, toy_trainer, toy_words, windows
@@ -127,3 +128,11 @@ def test_a_fused_optimizer_trains_in_mixed_precision_with_clipping(tmp_path: Pat
     trainer = toy_trainer(tmp_path, limit_val_batches=0, max_steps=2, precision="bf16-mixed", gradient_clip_val=1.0)
     trainer.fit(module, datamodule=ToyData())
     assert trainer.global_step == 2
+
+
+def test_vectors_that_are_stacked_in_one_tensor_do_not_decay() -> None:
+    model = SRU(9, 9, d_model=16, num_heads=2, num_encoder_layers=1, num_decoder_layers=1).model
+    decayed = {id(p) for p in decay_groups(model)[0]["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in decayed}
+    assert not [name for name in names if name.endswith((".v", "bias"))]
+    assert [name for name in names if name.endswith("linear.weight")]

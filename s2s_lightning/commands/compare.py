@@ -161,12 +161,12 @@ def seed(given: str | None) -> int | None:
 def report(files: Files, options: argparse.Namespace, resampling: "Resampling") -> "Report":
     """Read the files, score, test, and look where the systems differ."""
     from s2s_lightning.comparison import by_length, choose, compare, differences
-    from s2s_lightning.comparison.inputs import Reader, read_systems
+    from s2s_lightning.comparison.inputs import Reader, read_references, read_systems
     from s2s_lightning.comparison.report import Report
 
     measures = choose(options.metrics.split(","), options.tokenize, options.rouge_tokenize)
     read = Reader()
-    references = list(zip(*map(read, files.references), strict=True))
+    references = read_references(files.references, read)
     sources = read(options.sources) if options.sources else None
     systems = read_systems(files.systems, read)
     if options.output:

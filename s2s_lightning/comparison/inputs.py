@@ -1,5 +1,6 @@
 """What is compared, from files: line i of each answers line i of every other."""
 
+import json
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -31,6 +32,27 @@ class Reader:
                 "so the counts must be equal"
             )
         return lines
+
+
+def read_references(paths: Sequence[str], read: Reader) -> list[tuple[str, ...]]:
+    """Return the right answers to each item: of several files one each, of a ``.jsonl`` a list in each line.
+
+    Raises:
+        UserError: as ``Reader``; a line of a ``.jsonl`` that is no list of texts.
+    """
+    if len(paths) == 1 and paths[0].endswith(".jsonl"):
+        return [_answers(line, f"{paths[0]}, line {number}") for number, line in enumerate(read(paths[0]), 1)]
+    return list(zip(*map(read, paths), strict=True))
+
+
+def _answers(line: str, where: str) -> tuple[str, ...]:
+    try:
+        answers = json.loads(line)
+    except (ValueError, RecursionError):
+        answers = None
+    if not (isinstance(answers, list) and answers and all(isinstance(each, str) for each in answers)):
+        raise UserError(f'{where}: it must be a list of the right answers, such as ["one", "or another"]')
+    return tuple(answers)
 
 
 def read_systems(arguments: Sequence[str], read: Reader) -> list[System]:

@@ -51,12 +51,13 @@ MEASURES = {
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
 }
 """Name -> title."""
 
 GROUPS = {
     "error_rates": ("exact_match", "token_error_rate", "sequence_error_rate"),
-    "rouge": ("rouge1", "rouge2", "rougeL"),
+    "rouge": ("rouge1", "rouge2", "rougeL", "rougeLsum"),
     "all": tuple(MEASURES),
 }
 """Short for several."""
@@ -80,7 +81,7 @@ def choose(
         **dict.fromkeys(GROUPS["rouge"], rouge),
     }
     chosen = dict.fromkeys(full for name in names for full in _expand(name))
-    return {name: Measure(MEASURES[name], metrics[name], name.rstrip("+")) for name in chosen}
+    return {name: Measure(MEASURES[name], metrics[name], name) for name in chosen}
 
 
 def _expand(name: str) -> Sequence[str]:

@@ -45,8 +45,9 @@ def by_system(comparison: Comparison) -> Table:
     for name, measure in comparison.measures.items():
         results = comparison.results[name]
         for row, result, is_best in zip(rows, results, best(measure, results), strict=True):
-            spread = result.interval if result.deviation is None else result.deviation
-            after = f" ± {spread:.2f}" if spread is not None else ""
+            after = f" ± {result.interval:.2f}" if result.interval is not None else ""
+            if result.deviation is not None:
+                after = f" (sd {result.deviation:.2f})"
             row.append(Cell(f"{result.score:.2f}{after}{'*' if significant(result) else ''}", is_best))
     return Table(["system", *map(_title, comparison.measures.values())], [rows])
 

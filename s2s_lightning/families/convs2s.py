@@ -273,19 +273,27 @@ class ConvS2S(Seq2SeqModule):
             tie_embeddings=tie_embeddings,
             embedding_std=EMBEDDING_STD,
         )
+        if tie_embeddings == "none":  # the readout reads what dropout has enlarged, too
+            _normal(model.readout.weight, dropout)  # type: ignore[arg-type]
         super().__init__(model)
 
 
-def initialise(part: nn.Module, dropout: float) -> None:
+def initialise(part: "ConvS2SEncoder | ConvS2SDecoder", dropout: float) -> None:
     """Normal matrices that keep the variance of activations, biases zero (Gehring et al., 2017, 3.5, appendix A).
 
-    std = sqrt(1 / n) for n inputs; twice that into a gated linear unit, whose gate halves; less where dropout has
-    enlarged the inputs.
+    std = sqrt(1 / n) for n inputs; twice that into a gated linear unit, whose gate halves; times sqrt(1 - dropout)
+    where dropout has enlarged the inputs: convolutions, and ``input``, which reads the embeddings.
     """
     for module in part.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
             nn.init.zeros_(module.bias)
+    _normal(part.input.weight, dropout)
     for module in part.modules():
         if isinstance(module, GatedConvolution):
             nn.init.normal_(module.linear.weight, std=2 * ((1 - dropout) / module.linear.in_features) ** 0.5)
+
+
+def _normal(weight: Tensor, dropout: float) -> None:
+    """Fill a matrix that reads what dropout has enlarged."""
+    nn.init.normal_(weight, std=((1 - dropout) / weight.shape[1]) ** 0.5)

@@ -18,7 +18,8 @@ from s2s_lightning.nn.scan import single
 class IndRNNLayer(ElementwiseRecurrence):
     """h_t = relu(W x_t + u * h_{t-1} + b), |u| <= bound; u begins uniform in (0, min(1, bound)).
 
-    u is clipped where it is used. The gradient passes a clipped weight, so that it can come back.
+    u is clipped in place, as in the authors' program: after each optimizer step (``project_to_bound``), and in training
+    where it is used.
 
     Args:
         d_model: D.
@@ -39,10 +40,15 @@ class IndRNNLayer(ElementwiseRecurrence):
         nn.init.zeros_(self.linear.bias)
         nn.init.uniform_(self.u, 0, min(1.0, self.bound))
 
+    def project_to_bound(self) -> None:
+        """Clip u to its bound, in place."""
+        self.u.data.clamp_(-self.bound, self.bound)
+
     def recurrent_weight(self) -> Tensor:
-        """U within its bound."""
-        clipped = self.u.clamp(-self.bound, self.bound)
-        return self.u + (clipped - self.u).detach()
+        """Return u within its bound."""
+        if self.training:
+            self.project_to_bound()
+        return self.u.clamp(-self.bound, self.bound)
 
     @eager
     def forward(self, x: Tensor, state: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:

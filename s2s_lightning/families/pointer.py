@@ -82,7 +82,9 @@ class PointerGenerator(Readout):
     def cross_entropy(self, output: DecoderOutput, src: Tensor, target: Tensor, label_smoothing: float) -> CrossEntropy:
         log_gen, log_copy, attention = mixture(output)
         mass = (attention * (src.unsqueeze(1) == target.unsqueeze(2))).sum(-1)
-        log_rest = log_copy + log(mass)
+        # What the vocabulary can write needs no copy: a floor would hide how improbable it is, and turn its gradient.
+        log_mass = torch.where(target < len(self.weight), exact_log(mass), log(mass))
+        log_rest = log_copy + log_mass
         return mixture_cross_entropy(output.hidden, self.weight, self.bias, log_gen, log_rest, target, label_smoothing)
 
 
@@ -102,6 +104,12 @@ def mixture(output: DecoderOutput) -> tuple[Tensor, Tensor, Tensor]:
     attention = single(output.attention).mean((1, 2))
     gate = output.gate.to(attention.dtype)
     return logsigmoid(gate), logsigmoid(-gate), attention
+
+
+def exact_log(mass: Tensor) -> Tensor:
+    """-inf where the mass is 0, with no gradient there."""
+    nothing = mass == 0
+    return mass.masked_fill(nothing, 1.0).log().masked_fill(nothing, -torch.inf)
 
 
 def log(mass: Tensor) -> Tensor:

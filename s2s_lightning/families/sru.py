@@ -40,12 +40,14 @@ class SRULayer(ElementwiseRecurrence):
         highway_bias: b; below 0 the input passes more easily.
     """
 
+    stacked_vectors = ("v",)
+
     def __init__(
         self, d_model: int, both_ways: bool = False, *, peephole: bool = True, highway_bias: float = 0.0
     ) -> None:
         super().__init__(d_model, both_ways=both_ways)
         self.linear = nn.Linear(d_model, 3 * d_model)
-        self.v = nn.Parameter(torch.empty(2, d_model)) if peephole else None
+        self.v = nn.Parameter(torch.empty(2, d_model)) if peephole else None  # v_f and v_r
         self.highway_bias = highway_bias
         self.alpha = math.sqrt(1 + 2 * math.exp(highway_bias)) if peephole else 1.0
         self.reset_parameters()

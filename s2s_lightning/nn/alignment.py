@@ -179,6 +179,9 @@ class MonotonicWindow(Window):
         radius: D, positions on each side of the centre.
     """
 
+    needs_source_order = True
+    """Source positions are those of the text: position 0 is its first token."""
+
     def __init__(self, radius: int) -> None:
         super().__init__()
         self.radius = radius
@@ -201,12 +204,15 @@ class PredictiveWindow(MonotonicWindow):
     """local-p: the window's centre is predicted (Luong et al., 2015, eq. 9-10, arXiv:1508.04025).
 
     p_t = S sigmoid(v . tanh(W q)), with S the real length of the row's own source; the softmax in [p_t - D, p_t + D] is
-    multiplied by exp(-(s - p_t)^2 / (2 (D / 2)^2)), so that a row sums to less than 1. Source positions s count from 1.
+    multiplied by exp(-(s - p_t)^2 / (2 (D / 2)^2)), so that a row sums to less than 1. Source positions s count from 1,
+    in the order of reading: the centre is learnt.
 
     Args:
         d_query: width Q of the queries.
         radius: D, positions on each side of the centre.
     """
+
+    needs_source_order = False
 
     def __init__(self, d_query: int, radius: int) -> None:
         super().__init__(radius)

@@ -37,12 +37,17 @@ class _RMSNorm(torch.autograd.Function):
         square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
         scale = square.div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
+        ctx.eps = eps
         y: Tensor = (wide * scale).mul_(weight).to(x.dtype)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is asked for: torch's own operation has one
+            y = F.rms_norm(x, weight.shape, weight, ctx.eps)
+            grad_x, grad_weight = torch.autograd.grad(y, (x, weight), grad, create_graph=True)
+            return grad_x, grad_weight, None
         wide, gain, grad = (part.to(scale.dtype) for part in (x, weight, grad))
         products = grad * wide
         grad_weight = scale.flatten() @ products.flatten(0, -2)

@@ -81,13 +81,17 @@ def files(group: Group, tested: Sequence[Seed]) -> str:
 
 
 def write_references(seed: Seed, folder: Path) -> list[Path]:
-    """The right answers, a file for each of several; an item that has fewer repeats its last, and scores alike."""
+    """Write the right answers, a file for each of several; one ``.jsonl`` where their number differs."""
     with (seed.folder / "predictions.jsonl").open(encoding="utf-8", newline="\n") as file:
         answers = [json.loads(line)["references"] for line in file]
+    if len(set(map(len, answers))) > 1:
+        path = folder / "references.jsonl"
+        path.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in answers), encoding="utf-8")
+        return [path]
     paths = []
-    for number in range(max(map(len, answers))):
+    for number in range(len(answers[0])):
         path = folder / ("references.txt" if not number else f"references.{number + 1}.txt")
-        lines = (each[min(number, len(each) - 1)].replace("\r", " ").replace("\n", " ") + "\n" for each in answers)
+        lines = (each[number].replace("\r", " ").replace("\n", " ") + "\n" for each in answers)
         path.write_text("".join(lines), encoding="utf-8", newline="\n")
         paths.append(path)
     return paths

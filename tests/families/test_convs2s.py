@@ -97,3 +97,15 @@ def test_variance_stays_of_order_one_through_a_deep_stack() -> None:
 def test_an_even_kernel_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="kernel_size=4 has no middle"):
         build(kernel_size=4)
+
+
+def test_layers_that_read_what_dropout_has_enlarged_begin_smaller() -> None:
+    torch.manual_seed(0)
+    model = ConvS2S(4000, 4000, d_embedding=256, d_model=256, dropout=0.5).model
+    plain, enlarged = 256**-0.5, (0.5 / 256) ** 0.5
+    expected = {
+        "encoder.input": enlarged, "decoder.input": enlarged, "encoder.output": plain, "decoder.output": plain,
+    }  # fmt: skip
+    for name, std in expected.items():
+        assert abs(float(model.get_submodule(name).weight.std()) / std - 1) < 0.05, name  # type: ignore[arg-type,operator,union-attr]
+    assert abs(float(model.readout.weight.std()) / enlarged - 1) < 0.05  # type: ignore[arg-type,operator,union-attr]

@@ -1,5 +1,8 @@
 """IndRNN against its equation, and the bound of its recurrent weights."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +12,7 @@ from s2s_lightning.families import IndRNN
 from s2s_lightning.families.indrnn import IndRNNLayer
 from tests.contract.conftest import SRC_VOCAB
 from tests.families.elementwise import assert_layer_is_its_steps
+from tests.toy import VOCAB, ToyData, toy_trainer
 
 
 @pytest.mark.parametrize("both_ways", [False, True])
@@ -42,3 +46,30 @@ def test_a_clipped_weight_can_come_back() -> None:
 def test_a_memory_of_no_step_is_refused() -> None:
     with pytest.raises(UserError, match="memory_length=0: it must be 1 or more"):
         IndRNN(SRC_VOCAB, memory_length=0)
+
+
+def test_a_weight_driven_beyond_its_bound_comes_back_at_once() -> None:
+    """Clipped only where it is used, it would wind up: hundreds of steps until it moves again."""
+    torch.manual_seed(0)
+    layer = IndRNNLayer(1, bound=1.0)
+    optimizer = torch.optim.SGD([layer.u], lr=0.1)
+
+    def step(direction: float) -> None:
+        optimizer.zero_grad()
+        (direction * layer.recurrent_weight().sum()).backward()
+        optimizer.step()
+
+    for _ in range(100):
+        step(-1)
+    step(1)
+    step(1)
+    assert layer.eval().recurrent_weight().item() < 1.0
+
+
+def test_an_optimizer_step_of_the_module_leaves_weights_within_their_bound(tmp_path: Path) -> None:
+    module = IndRNN(VOCAB, d_model=8, num_heads=2, d_ff=8, num_encoder_layers=1, num_decoder_layers=1, gamma=1.0)
+    module.optimizer = partial(torch.optim.SGD, lr=100.0)
+    toy_trainer(tmp_path, max_steps=2).fit(module, ToyData())
+    bounded = [layer.u for layer in module.modules() if isinstance(layer, IndRNNLayer)]
+    assert bounded
+    assert all(float(u.detach().abs().max()) <= 1.0 for u in bounded)

@@ -3,6 +3,8 @@
 import itertools
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.architecture import DecoderOutput, Memory, MemoryShape
+from s2s_lightning.data import Generated, Seq2SeqData
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.luong import AttentionalDecoder, InputFeedingDecoder, Luong
 from s2s_lightning.nn.alignment import LocationScore, MonotonicWindow, PredictiveWindow, Window, align
 from tests.contract.conftest import batch_of, random_pairs
 from tests.families.laws import LAWS
 from tests.families.recurrent import LENGTHS, assert_laws, source, target
+from tests.toy import toy_trainer
 
 SIZES = {"d_embedding": 6, "d_model": 8}
 SCORES = ["dot", "general", "concat"]
@@ -216,3 +220,13 @@ def test_laws_of_windows_and_location(settings: dict[str, Any], input_feeding: b
 def test_a_location_score_in_a_window_is_refused() -> None:
     with pytest.raises(UserError, match="score=location with window=monotonic"):
         Luong(11, **SIZES, score="location", window="monotonic")
+
+
+def test_a_window_that_numbers_words_refuses_reversed_data(tmp_path: Path) -> None:
+    data = Seq2SeqData(Generated("copy", train_pairs=8, val_pairs=2, test_pairs=2), reverse_source=True)
+    sizes = {"d_embedding": 4, "d_model": 4, "num_layers": 1}
+    for window in ("monotonic", "predictive", "global"):
+        module = Luong(data.src_vocab_size, data.tgt_vocab_size, window=window, **sizes)  # type: ignore[arg-type]
+        refused = pytest.raises(UserError, match="reverse_source") if window == "monotonic" else nullcontext()
+        with refused:
+            toy_trainer(tmp_path, max_steps=1).fit(module, datamodule=data)

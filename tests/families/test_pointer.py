@@ -298,3 +298,28 @@ def test_a_trained_network_copies_words_that_it_has_never_seen(tmp_path: Path) -
     (checkpoint,) = tmp_path.rglob("best.ckpt")
     main(["generate", str(checkpoint), str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt")])
     assert (tmp_path / "out.txt").read_text().splitlines() == tests
+
+
+def test_the_loss_of_an_improbable_word_is_that_of_scoring() -> None:
+    """e^-120 for a word that the source lacks: a floor of 1e-38 would hide it, and send its gradient to the gate."""
+    weight = torch.nn.Parameter(torch.zeros(8, 2))
+    weight.data[5, 0], weight.data[6, 0] = 60.0, -60.0
+    readout = PointerGenerator(weight, joint=False)
+    hidden = torch.tensor([[[1.0, 0.0]]], requires_grad=True)
+    gate = torch.zeros(1, 1, requires_grad=True)
+    output = DecoderOutput(hidden, State(None, None), torch.full((1, 1, 1, 1, 3), 1 / 3), gate)
+    src, target = torch.tensor([[8, 9, 2]]), torch.tensor([[6]])
+    scored = -readout(output, src)[0, 0, 6]
+    trained = readout.cross_entropy(output, src, target, 0.0).sum
+    torch.testing.assert_close(trained, scored)
+    for ours, theirs in zip(
+        torch.autograd.grad(trained, (hidden, gate)), torch.autograd.grad(scored, (hidden, gate)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_word_that_only_copying_gives_has_a_finite_loss_without_attention() -> None:
+    readout = PointerGenerator(torch.nn.Parameter(torch.zeros(8, 2)), joint=False)
+    output = DecoderOutput(torch.zeros(1, 1, 2), State(None, None), torch.tensor([[[[[0.0, 1.0]]]]]), torch.zeros(1, 1))
+    loss = readout.cross_entropy(output, torch.tensor([[8, 2]]), torch.tensor([[8]]), 0.0)
+    assert bool(loss.nll.isfinite())

@@ -14,6 +14,9 @@ from statistics import fmean, stdev
 import pytest
 
 from s2s_lightning.commands.seeds import arguments, joined
+from s2s_lightning.metrics import TER
+from s2s_lightning.seeds.group import Seed
+from s2s_lightning.seeds.report import write_references
 from tests.cli.conftest import command, done
 from tests.cli.test_start import LIGHT, imported_by
 from tests.sweeping.waits import WORDS
@@ -160,7 +163,7 @@ def test_the_table_alone_trains_nothing(script: Path) -> None:
     [
         ((), "--seeds needs a number for each run, such as --seeds 1 2 3"),
         ((1, 2, 1), "--seeds has 1 twice; a seed is one run"),
-        ((-1,), "--seeds=-1: it must be 0 or more"),
+        ((-1,), "--seeds=-1: a seed is from 0"),
         ((1, "--parallel", 0), "--parallel=0: it must be 1 or more"),
         ((1, "--seed_everything", 1), "--seed_everything does not go with --seeds: --seeds takes its place"),
         ((1, "--ckpt_path=x"), "--ckpt_path does not go with --seeds: the same command goes on"),
@@ -206,3 +209,25 @@ def test_the_seeds_that_are_left_are_an_array_job(tmp_path: Path, monkeypatch: p
     assert [len(calls(seed)) for seed in (5, 70, 9)] == [1, 1, 1]
     assert "not finished" not in done(*FIT, 5, 70, 9, "--table").out
     assert "all seeds are finished" in command(*FIT, 5, 70, 9, "--slurm", "").err
+
+
+def test_items_with_different_numbers_of_references_keep_them(tmp_path: Path) -> None:
+    """TER divides by the mean length of an item's references: to repeat one would change it."""
+    answers = [["a b c d e f", "a b"], ["x y"]]
+    rows = (json.dumps({"references": each}) + "\n" for each in answers)
+    (tmp_path / "predictions.jsonl").write_text("".join(rows))
+    (path,) = write_references(Seed(1, tmp_path), tmp_path)
+    (tmp_path / "out.txt").write_text("a b c\nx z\n")
+    scored = json.loads(done("compare", "--references", path, "--", tmp_path / "out.txt", "--metrics", "ter",
+                             "--format", "json").out)  # fmt: skip
+    assert round(TER()(["a b c", "x z"], answers)["ter"].value, 6) in numbers_in(scored)
+    path.write_text('["a"]\n[]\n')
+    refused = command("compare", "--references", path, "--", tmp_path / "out.txt")
+    assert "line 2: it must be a list of the right answers" in refused.err
+
+
+def numbers_in(value: object) -> set[float]:
+    """All numbers of a JSON value."""
+    if isinstance(value, dict | list):
+        return {n for each in (value.values() if isinstance(value, dict) else value) for n in numbers_in(each)}
+    return {round(value, 6)} if isinstance(value, float) else set()
