@@ -74,6 +74,7 @@ def load(
         module.decoding = instantiate(config["decoding"], Decoding, "decoding")
     copy = data_state(checkpoint).get("copy", False)
     data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
+    data.take_lengths(data_state(checkpoint).get("lengths"))
     numerics.check(dtype, quantize, torch.device(device))
     module = module.to(device, getattr(torch, dtype)).eval()
     quantized = None if quantize is None else numerics.quantize(module.model)

@@ -285,6 +285,8 @@ class CLI(LightningCLI):
         self.model: Seq2SeqModule = self.config_init.model
         for name in INJECTED:
             setattr(self.model, name, self.config_init[name])
+        if self.command != "fit" and self.config.ckpt_path:
+            self.datamodule.take_lengths(data_state(read(self.config.ckpt_path)).get("lengths"))
         if self.command == "fit" and self.config.ckpt_path:
             refuse_other_data(self.datamodule.fingerprints(), self.fingerprints, self._plain(), self.stored)
             say(self.changed)

@@ -8,6 +8,7 @@ from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.checkpoint import other_language_model, other_network
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.decoding import Tools
+from s2s_lightning.decoding.base import Lengths
 
 
 def tools_of(data: Seq2SeqData, ready: Callable[[Seq2Seq], Seq2Seq] = lambda network: network) -> Tools:
@@ -33,4 +34,8 @@ def tools_of(data: Seq2SeqData, ready: Callable[[Seq2Seq], Seq2Seq] = lambda net
     def language_model(path: str) -> Seq2Seq:
         return ready(other_language_model(path, data))
 
-    return Tools(network, language_model, encode, decode)
+    def lengths() -> Lengths | None:
+        found = data.lengths()
+        return None if found is None else Lengths(tuple(found[0]), tuple(found[1]), found[2])
+
+    return Tools(network, language_model, encode, decode, lengths)

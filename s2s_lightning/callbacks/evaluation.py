@@ -18,13 +18,17 @@ from s2s_lightning.metrics import Metric, Score, Tokenize, corpus_scores, defaul
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A sentence: its best hypothesis, and teacher-forced ``nll`` in nats, ``correct`` of real ``tokens``."""
+    """A sentence: its best hypothesis, and teacher-forced ``nll`` in nats, ``correct`` of real ``tokens``.
+
+    ``finished`` is False for a hypothesis that the maximum length cut.
+    """
 
     index: int
     hypothesis: list[int]
     nll: float
     correct: int
     tokens: int
+    finished: bool = True
 
 
 class Evaluation(Gathering[Scored]):
@@ -59,7 +63,10 @@ class Evaluation(Gathering[Scored]):
     def take(self, step: dict[str, Any], batch: Batch) -> list[Scored]:
         columns = [step[name].tolist() for name in ("index", "nll", "correct", "tokens")]
         rows = zip(*columns, step["hypotheses"], strict=True)
-        return [Scored(index, best[0].tokens, nll, correct, tokens) for index, nll, correct, tokens, best in rows]
+        return [
+            Scored(index, best[0].tokens, nll, correct, tokens, best[0].finished)
+            for index, nll, correct, tokens, best in rows
+        ]
 
     def report(self, trainer: Trainer, pl_module: LightningModule, split: Split, rows: list[Scored]) -> None:
         scores = {**teacher_forced_scores(rows), **self._text_scores(trainer, split, rows)}
@@ -73,8 +80,11 @@ class Evaluation(Gathering[Scored]):
             pl_module.print(
                 f"{split}: references that no output can equal, which count as wrong: {listed(unequal, len(rows))}"
             )
+        cut = sum(not row.finished for row in rows)
+        if cut:
+            pl_module.print(f"{split}: {cut:,} of {len(rows):,} outputs were cut at the maximum length of the search")
         if trainer.is_global_zero:
-            self.keep(trainer, split, scores, unequal)
+            self.keep(trainer, split, scores, {"unequal_references": unequal, "cut_outputs": cut})
 
     def _text_scores(self, trainer: Trainer, split: Split, rows: list[Scored]) -> dict[str, Score]:
         if not has_texts(trainer):
@@ -83,17 +93,17 @@ class Evaluation(Gathering[Scored]):
         hypotheses = data.decode([row.hypothesis for row in rows], data.sources(split, indices))
         return corpus_scores(hypotheses, data.references(split, indices), self.metrics)
 
-    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score], unequal: dict[str, int]) -> None:
-        """Write the scores into the run's folder, and how many references no output can equal, by reason."""
+    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score], counts: dict[str, Any]) -> None:
+        """Write the scores into the run's folder, with the counts of unequal references and of cut outputs."""
         values = {name: score._asdict() for name, score in scores.items()}
-        content = {"step": trained(trainer)[0], "scores": values, "unequal_references": unequal}
+        content = {"step": trained(trainer)[0], "scores": values, **counts}
         (run_folder(trainer) / f"{split}_scores.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 class EvaluationLog(Evaluation):
     """``Evaluation`` without its file: a plain ``Trainer`` has no folder of its own for one."""
 
-    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score], unequal: dict[str, int]) -> None:
+    def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score], counts: dict[str, Any]) -> None:
         """Write nothing."""
 
 

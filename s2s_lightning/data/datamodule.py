@@ -31,7 +31,7 @@ from s2s_lightning.data.position import Position, accumulated, accumulation, pos
 from s2s_lightning.data.progress import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.round_trip import listed
-from s2s_lightning.data.store import Store, write_evaluation, write_training
+from s2s_lightning.data.store import KnownLengths, Store, longest_by_source, write_evaluation, write_training
 from s2s_lightning.data.tokenizers import CheckpointFile, Tokenizer
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers, opened
 from s2s_lightning.data.vocabularies import Tokenizers
@@ -129,6 +129,8 @@ class Seq2SeqData(LightningDataModule):
         self._stores: dict[Split, Store] = {}
         self._fingerprints: dict[Split, str] = {}
         self._start = Position()
+        self.training_lengths: KnownLengths | None = None
+        self._of_a_checkpoint = False
         self._sampler: BucketSampler | None = None
 
     # Preparing
@@ -246,6 +248,21 @@ class Seq2SeqData(LightningDataModule):
     def has(self, split: Split) -> bool:
         """Whether the corpus has the split."""
         return self.corpus.has(split)
+
+    def take_lengths(self, lengths: KnownLengths | None) -> None:
+        """Keep the lengths with which a checkpoint was trained, None of one that has none, whatever the corpus is."""
+        self.training_lengths = lengths
+        self._of_a_checkpoint = True
+
+    def lengths(self) -> KnownLengths | None:
+        """Return the longest targets of training by the length of their sources, as ``decoding.base.Lengths`` has them.
+
+        They are those of the checkpoint, or else of the training split that this run prepares; None without either.
+        """
+        if self.training_lengths is None and not self._of_a_checkpoint and self.corpus.has("train"):
+            store = self.store("train")
+            self.training_lengths = longest_by_source(store.src.lengths() + 1, store.tgt.lengths() + 1)
+        return self.training_lengths
 
     # What the network needs to know
 
@@ -471,7 +488,7 @@ class Seq2SeqData(LightningDataModule):
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"tokenizers": self.tokenizers.state(), "copy": self.copy}
+        state = {"tokenizers": self.tokenizers.state(), "copy": self.copy, "lengths": self.lengths()}
         if self._trains:
             assert self.trainer is not None
             position = position_of(self.trainer)

@@ -19,7 +19,7 @@ from s2s_lightning import UNK
 from s2s_lightning.data.cache import chunks
 from s2s_lightning.data.copying import Copier
 from s2s_lightning.data.corpora import Pair
-from s2s_lightning.data.ragged import Ragged
+from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.round_trip import counted, unequal
 from s2s_lightning.data.vocabularies import Tokenizers
 
@@ -100,6 +100,25 @@ class Store:
     def _take(self, column: str, indices: Sequence[int]) -> list[Any]:
         values: list[Any] = self._columns[column].take(pa.array(indices, pa.int64())).to_pylist()
         return values
+
+
+KnownLengths = tuple[list[int], list[int], int]
+"""What ``longest_by_source`` gives."""
+
+
+def longest_by_source(src: IntArray, tgt: IntArray) -> KnownLengths:
+    """Return where the longest target of sources of up to a length grows, the longest target there, the longest source.
+
+    Args:
+        src: (N,), the length of each source.
+        tgt: (N,), that of its target.
+    """
+    order = np.argsort(src, kind="stable")
+    longest = np.maximum.accumulate(tgt[order])
+    last = np.append(np.diff(src[order]) > 0, True)  # the last pair of each length has seen all of it
+    lengths, targets = src[order][last], longest[last]
+    grows = np.diff(targets, prepend=0) > 0
+    return lengths[grows].tolist(), targets[grows].tolist(), int(src.max())
 
 
 Remarks = Callable[[], Mapping[str, int]]

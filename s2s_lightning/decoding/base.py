@@ -51,6 +51,25 @@ class Demands(NamedTuple):
     phrases: Sequence[Sequence[Phrase]] | None = None
 
 
+class Lengths(NamedTuple):
+    """The longest targets of training by the length of their sources, in tokens with EOS counted.
+
+    Attributes:
+        src: lengths of sources, ascending, at which the longest target of all shorter ones is surpassed.
+        tgt: the longest target of sources of up to that length.
+        longest_src: the longest source of training.
+    """
+
+    src: tuple[int, ...]
+    tgt: tuple[int, ...]
+    longest_src: int
+
+
+def no_lengths() -> Lengths | None:
+    """Return None: the training is not known."""
+    return None
+
+
 class Tools(NamedTuple):
     """What a search may need beyond ids, given by who holds the text layer.
 
@@ -59,12 +78,14 @@ class Tools(NamedTuple):
         language_model: the network of a checkpoint whose target vocabulary is that of the model; its source is empty.
         encode: a target text to the id sequences it may have within an output, at its beginning and after a space.
         decode: target ids to text.
+        lengths: gives the lengths of training, None where they are not known.
     """
 
     network: Callable[[str], Seq2Seq]
     language_model: Callable[[str], Seq2Seq]
     encode: Callable[[str], list[list[int]]]
     decode: Callable[[list[int]], str]
+    lengths: Callable[[], Lengths | None] = no_lengths
 
 
 class Decoding(ABC):

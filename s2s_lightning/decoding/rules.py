@@ -147,6 +147,7 @@ class Ruled(LengthLimited):
         self.manners = Manners(no_repeat_ngram, repetition_penalty)
 
     def attach(self, tools: Tools) -> None:
+        super().attach(tools)
         words = (tuple(ids) for text in self.bad_words for ids in tools.encode(text))
         self.manners = self.manners._replace(bad_words=tuple(dict.fromkeys(filter(None, words))))
         self.attached = True  # a text that the tokenizer cannot write has no ids, and needs none

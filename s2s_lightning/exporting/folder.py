@@ -43,7 +43,11 @@ def read_folder(folder: Path) -> dict[str, Any]:
             "class_path": model["class_path"],
             "hyper_parameters": dict(model["vocabulary"]),
             CHECKPOINT_KEY: dict(config),
-            "Seq2SeqData": {"tokenizers": read_tokenizers(folder), "copy": model["copy"]},
+            "Seq2SeqData": {
+                "tokenizers": read_tokenizers(folder),
+                "copy": model["copy"],
+                "lengths": model.get("lengths"),
+            },
         }
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

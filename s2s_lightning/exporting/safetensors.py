@@ -29,6 +29,7 @@ def write(checkpoint: dict[str, Any], folder: Path, own: bool = False) -> None:
         "class_path": checkpoint["class_path"],
         "vocabulary": {name: settings[name] for name in VOCABULARY_SIZES if name in settings},
         "copy": data.get("copy", False),
+        "lengths": data.get("lengths"),
     }
     (folder / MODEL).write_text(json.dumps(model, indent=2) + "\n", encoding="utf-8")
     config = yaml.safe_dump(stored_config(checkpoint), sort_keys=False, allow_unicode=True)

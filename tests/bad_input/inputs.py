@@ -271,7 +271,7 @@ GENERATE = {
     "generate BEST src.txt --decoding Beam --decoding.patience 0": "patience 0.0 must be above 0: .inf stops when nothing live can",
     "generate BEST src.txt --decoding Beam --decoding.max_length 0": "max_length 0 and max_length_offset 10 must leave room for EOS:",
     "generate BEST src.txt --decoding Beam --decoding.max_length_ratio nan": "--decoding.max_length_ratio=nan: expected float",
-    "generate BEST src.txt --decoding Beam --decoding.max_length_ratio=-1": "min_length 0 (ratio 0.0) is above max_length 500 (ratio -1.0):",
+    "generate BEST src.txt --decoding Beam --decoding.max_length_ratio=-1": "max_length_ratio=-1.0: it must be 0 or more",
     "generate BEST src.txt --decoding Beam --decoding.coverage_penalty nan": "--decoding.coverage_penalty=nan: expected float",
     "generate BEST src.txt --decoding Sampling --decoding.temperature 0": "temperature=0.0: it must be above 0; for the limit at 0 use",
     "generate BEST src.txt --decoding Sampling --decoding.temperature nan": "--decoding.temperature=nan: expected float",

@@ -136,7 +136,7 @@ def test_the_tokenizers_of_a_checkpoint_are_used_as_they_are(
 ) -> None:
     path, first = checkpoint
     second = generated(tmp_path, tokenizers_from=path)
-    assert second.state_dict() == first.state_dict()
+    assert second.state_dict()["tokenizers"] == first.state_dict()["tokenizers"]
     assert (second.src_vocab_size, second.tgt_vocab_size) == (first.src_vocab_size, first.tgt_vocab_size)
 
 
@@ -172,9 +172,9 @@ def test_the_name_of_a_checkpoint_stands_for_its_tokenizers(
 ) -> None:
     path, first = checkpoint
     name = CheckpointFile(path)
-    assert generated(tmp_path, tokenizer=name).state_dict() == first.state_dict()
+    assert generated(tmp_path, tokenizer=name).state_dict()["tokenizers"] == first.state_dict()["tokenizers"]
     sides = generated(tmp_path, tokenizer=name, tgt_tokenizer=name)
-    assert sides.state_dict() == first.state_dict()
+    assert sides.state_dict()["tokenizers"] == first.state_dict()["tokenizers"]
     source = generated(tmp_path, tokenizer=name, tgt_tokenizer=Pretokenized()).tokenizers
     assert source.src.frozen() == first.tokenizers.src.frozen()
     assert source.target.frozen() != first.tokenizers.target.frozen()

@@ -13,6 +13,7 @@ from torch import Tensor
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.architecture import State, Step
 from s2s_lightning.decoding import GNMT, Average, Hypothesis, LengthPenalty, Network, NoPenalty, Power, Tools
+from s2s_lightning.decoding.base import no_lengths
 
 VOCAB = 6
 WORDS = range(EOS + 1, VOCAB)
@@ -138,4 +139,4 @@ def assert_same(found: Sequence[Hypothesis], expected: Sequence[Hypothesis], tol
 def tools(**given: Callable[..., Any]) -> Tools:
     """Those that a test needs."""
     missing = {name: partial(pytest.fail, f"{name} is not to be used") for name in Tools._fields}
-    return Tools(**{**missing, **given})
+    return Tools(**{**missing, "lengths": no_lengths, **given})

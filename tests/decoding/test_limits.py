@@ -1,10 +1,12 @@
 """The lengths of outputs depend on their own source alone."""
 
 import pytest
+import torch
 
 from s2s_lightning.decoding import Beam, Decoding, Greedy
+from s2s_lightning.decoding.base import Lengths
 from s2s_lightning.errors import UserError
-from tests.decoding.fakes import Table, padded, sources
+from tests.decoding.fakes import Table, padded, sources, tools
 
 ENDLESS, EAGER = -40.0, 40.0
 """Biases of EOS: a model that never ends, one that always does."""
@@ -50,9 +52,42 @@ def test_what_is_cut_is_not_finished(search: type[Greedy | Beam]) -> None:
         ({"max_length": 0}, "max_length 0"),
         ({"max_length_offset": 0}, "max_length_offset 0"),
         ({"min_length": 9, "max_length": 8}, "min_length 9"),
-        ({"min_length_ratio": 3.0}, "ratio 3.0"),
+        ({"min_length_ratio": 3.0, "max_length_ratio": 2.0}, "ratio 3.0"),
     ],
 )
 def test_limits_that_leave_no_output_are_refused(setting: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Greedy(**setting)
+
+
+def test_the_longest_targets_of_training_and_wide_room_bound_an_output() -> None:
+    """Twice the longest target of training for a source of the length, and 10; in proportion beyond its longest."""
+    decoding = Greedy()
+    decoding.attach(tools(lengths=lambda: Lengths((2, 4), (9, 20), 5)))
+    padding = torch.arange(9) >= torch.arange(1, 9).unsqueeze(1)
+    expected = [2 * 9 + 10] * 3 + [2 * 20 + 10] * 2 + [int(2 * 20 * s / 5) + 10 for s in (6, 7, 8)]
+    assert decoding.limits(padding).longest.tolist() == expected
+
+
+@searches
+def test_the_lengths_of_training_never_lower_the_maximum_and_an_option_replaces_them(
+    search: type[Greedy | Beam],
+) -> None:
+    rows = sources(4)
+    short = tools(lengths=lambda: Lengths((1,), (1,), 9))
+    for settings, expected in (({}, [2 * len(row) + 10 for row in rows]), ({"max_length": 7}, [7] * 4)):
+        decoding = search(**settings)
+        decoding.attach(short)
+        assert lengths(decoding, rows, ENDLESS) == expected
+
+
+@searches
+def test_a_minimum_above_the_maximum_raises_it(search: type[Greedy | Beam]) -> None:
+    assert lengths(search(min_length=40), sources(3), EAGER) == [40] * 3
+
+
+@pytest.mark.parametrize("name", ["max_length_ratio", "min_length_ratio", "min_length"])
+@pytest.mark.parametrize("value", [-1, float("nan")])
+def test_a_length_that_is_none_is_refused(name: str, value: float) -> None:
+    with pytest.raises(UserError, match=name):
+        Greedy(**{name: value})
