@@ -54,7 +54,7 @@ def fit(folder: Path, *callbacks: Callback, **options: Any) -> tuple[list[int], 
         ({"max_epochs": 3, "check_val_every_n_epoch": 3, "callbacks": [StopAfter()]}, [14]),
         ({"max_epochs": 2, "check_val_every_n_epoch": 3, "limit_val_batches": 0}, []),
     ],
-    ids=str,
+    ids=lambda value: str(value).split(" object at ")[0],
 )
 def test_the_last_step_is_validated_once_and_may_be_the_best(
     ends: dict[str, Any], steps: list[int], tmp_path: Path
