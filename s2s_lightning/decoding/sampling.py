@@ -1,5 +1,6 @@
 """Ancestral sampling. R rows: the samples that have not ended. B sentences, K samples of each."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +19,9 @@ from s2s_lightning.errors import UserError, check_at_least
 Noise = Callable[[Rows], Tensor]
 """(R,) numbers from 0 to below 1 for the next token of each row."""
 
+COLDEST = 1e-30
+"""The lowest temperature: log-probabilities over a lower one may all overflow float32, which would draw the last id."""
+
 
 class Sampling(Ruled):
     """Ancestral sampling: each token is drawn from softmax(log p / temperature), PAD and BOS left out.
@@ -30,7 +34,7 @@ class Sampling(Ruled):
     several times; they are sorted by ``score``, which does not know of the temperature or of what is cut off.
 
     Args:
-        temperature: above 0; below 1 prefers what is probable.
+        temperature: at least 1e-30 and finite; below 1 prefers what is probable.
         num_samples: outputs a sentence.
         seed: another seed, other samples.
         top_k: only so many tokens may be drawn at a step, the most probable ones; 0 allows all.
@@ -42,7 +46,7 @@ class Sampling(Ruled):
             this (Meister et al., 2023, arXiv:2202.00666); 1 allows all.
 
     Raises:
-        UserError: no sample at all, a temperature that is not above 0, or a probability outside its range.
+        UserError: no sample at all, a temperature below 1e-30 or not finite, or a probability outside its range.
     """
 
     def __init__(
@@ -90,9 +94,11 @@ class Sampling(Ruled):
 
 
 def check_temperature(temperature: float) -> None:
-    """Raises UserError unless it is above 0."""
+    """Raise UserError unless it is from ``COLDEST`` to the largest finite number."""
     if not temperature > 0:
         raise UserError(f"temperature={temperature}: it must be above 0; for the limit at 0 use Greedy")
+    if not COLDEST <= temperature < math.inf:
+        raise UserError(f"temperature={temperature}: it must be finite and at least {COLDEST}; below that use Greedy")
 
 
 class Ancestral:

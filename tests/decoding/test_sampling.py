@@ -1,5 +1,6 @@
 """Ancestral sampling against the distribution that it draws from, and its noise."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -96,3 +97,9 @@ def test_at_a_low_temperature_it_is_greedy() -> None:
 def test_what_cannot_be_sampled_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(wrong))}="):
         Sampling(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("temperature", [1e-39, 5e-324, math.inf, math.nan, -1.0, 0.0])
+def test_a_temperature_that_would_overflow_is_refused(temperature: float) -> None:
+    with pytest.raises(UserError, match=f"temperature={temperature}: it must be"):
+        Sampling(temperature=temperature)
