@@ -125,7 +125,7 @@ class Seq2SeqModule(LightningModule):
         """Go on with the weights themselves where a run has no moving average of them any more."""
         trainer = self._trainer
         trains = trainer is not None and trainer.state.fn == "fit"
-        self.loaded_at = None if trains else (checkpoint["global_step"], checkpoint["epoch"])
+        self.loaded_at = None if trains else (checkpoint.get("global_step", 0), checkpoint.get("epoch", 0))
         if trainer is None or not trains or "current_model_state" not in checkpoint:
             return
         if not any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ def ours(packages: Sequence[str] = FOREIGN) -> set[str]:
         for name, cls in public:
             if isinstance(cls, type) and cls.__module__.startswith(package) and name not in RUNS_CODE:
                 names.update((f"{package}.{name}", full_name(cls)))
-    return names
+    return {name for name in names if all(part.isidentifier() for part in name.split("."))}  # no local classes
 
 
 @contextmanager

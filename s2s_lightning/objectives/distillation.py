@@ -41,7 +41,9 @@ class Distillation(Objective):
         self._network: Seq2Seq | None = None
 
     def attach(self, load: Callable[[str], Seq2Seq]) -> None:
-        self._network = load(self.teacher).eval().requires_grad_(False)
+        """Take the teacher; one that a program has attached already stays."""
+        if self._network is None:
+            self._network = load(self.teacher).eval().requires_grad_(False)
 
     def __call__(self, model: Seq2Seq, batch: Batch) -> ObjectiveOutput:
         teacher = self._beside(model)

@@ -260,3 +260,12 @@ def test_the_key_is_the_users_alone(folder: Path, monkeypatch: pytest.MonkeyPatc
     (other / "key").unlink()
     (other / "key").symlink_to(key)
     assert not is_own("good.ckpt"), "a link is not followed"
+
+
+def test_the_file_that_a_sweeps_server_fills_names_no_class_of_others(
+    folder: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "of-a-server")
+    for content in ({"trainer.callbacks": "beside.Model"}, {"model.class_path": "beside.Model"}):
+        Path("args.json").write_text(json.dumps(content))
+        assert "beside" in refused(f"fit --config {config} --config args.json")
