@@ -45,7 +45,7 @@ USUAL_NAMES = {
     **dict.fromkeys(("tune", "search"), "sweep"),
     **dict.fromkeys(("convert", "save"), "export"),
 }
-"""What other programs call a command -> ours."""
+"""The name of a command in other programs -> ours."""
 
 TRAINER = ("fit", "validate", "test", "predict")
 """Commands of several processes, which answer signals together."""

@@ -37,7 +37,7 @@ USUAL_NAMES = {
     **dict.fromkeys(("workers", "num_workers"), "data.num_workers"),
     "dropout": "model.dropout",
 }
-"""What other programs call an option -> ours."""
+"""The name of an option in other programs -> ours."""
 
 
 _load = jsonargparse.get_loader("yaml")
@@ -81,7 +81,7 @@ class Parser(jsonargparse.ArgumentParser):
 
 
 _refusals: list[UserError] = []
-"""What constructors have refused since ``instantiate`` began."""
+"""Errors of constructors that refused their arguments since ``instantiate`` began."""
 
 
 def constructed(owner: type, *args: Any, **kwargs: Any) -> Any:

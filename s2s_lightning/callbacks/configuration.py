@@ -14,7 +14,7 @@ Config = dict[str, Any]
 CHECKPOINT_KEY = "s2s_lightning_config"
 
 PLACES = ("resume", "run", "wait")
-"""Where a run is, and how it begins there: those that repeat it are elsewhere."""
+"""Options that say where a run is, and how it begins there: those that repeat it are elsewhere."""
 
 WAYS_TO_START = ("ckpt_path", "init_from")
 """What a run started from, which is no business of those that start from its checkpoints."""

@@ -51,7 +51,7 @@ class Monitors(Callback):
 
 
 def followed(trainer: Trainer, pl_module: LightningModule) -> Iterator[Followed]:
-    """What the callbacks and the schedule of a training follow."""
+    """The metrics that the callbacks and the schedule of a training follow."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, BestAndLast):
             yield "--checkpoint.monitor", callback.monitor

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from s2s_lightning.checkpoints.signature import sign
 from s2s_lightning.checkpoints.version import FORMAT, FORMAT_KEY
 from s2s_lightning.errors import UserError
+from s2s_lightning.files.writing import sync_folder
 
 TEMPORARY = ".tmp"
 """Suffix of a file that is being written; there is one at most for each name, and the next writing replaces it."""
@@ -44,7 +45,7 @@ class WholeFiles(TorchCheckpointIO):
             if path.name in self.before and path.exists():
                 _keep(path, path.with_name(self.before[path.name]))
             temporary.replace(path)
-            _sync(path.parent)
+            sync_folder(path.parent)
 
 
 @contextmanager
@@ -72,13 +73,3 @@ def _keep(path: Path, older: Path) -> None:
         path.replace(older)
     else:
         link.replace(older)
-
-
-def _sync(folder: Path) -> None:
-    """Have the disk take the new name too, where folders can be asked so."""
-    with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)

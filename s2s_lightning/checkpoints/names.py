@@ -22,7 +22,7 @@ FORMER: dict[str, str] = {}
 """Full name of a class before its file was moved -> its name now."""
 
 DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
-"""What can be the full name of a class or a function."""
+"""Pattern of what can be the full name of a class or a function."""
 
 VARIABLE = "S2S_LIGHTNING_TRUST"
 """Environment variable of trusted modules, by which the processes of a run trust the same; commas between them."""

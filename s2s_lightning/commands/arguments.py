@@ -10,7 +10,7 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.suggest import closest, did_you_mean
 
 PATHS = {"FILE", "FOLDER", "DIR", "CHECKPOINT", "SRC", "TGT", "REF", "HYP", "RUN"}
-"""What the help calls arguments that are paths: in these a leading ``~`` is the user's home."""
+"""Names of arguments in the help that are paths: in these a leading ``~`` is the user's home."""
 
 
 class Arguments(argparse.ArgumentParser):

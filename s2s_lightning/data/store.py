@@ -103,7 +103,7 @@ class Store:
 
 
 KnownLengths = tuple[list[int], list[int], int]
-"""What ``longest_by_source`` gives."""
+"""The result of ``longest_by_source``."""
 
 
 def longest_by_source(src: IntArray, tgt: IntArray) -> KnownLengths:
@@ -122,7 +122,7 @@ def longest_by_source(src: IntArray, tgt: IntArray) -> KnownLengths:
 
 
 Remarks = Callable[[], Mapping[str, int]]
-"""What a corpus counted, asked when all of its pairs have been read."""
+"""The counts of a corpus, asked for when all of its pairs have been read."""
 
 
 def write_training(

@@ -1,1 +1,1 @@
-"""What a training does beyond the network: its optimizer over starts, and schedules that follow a metric."""
+"""Training beyond the network: its optimizer over starts, and schedules that follow a metric."""
