@@ -1,16 +1,21 @@
 """A comparison as a document: tables, and what their numbers mean; or all of it as JSON."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from s2s_lightning.comparison.breakdown import Bucket, Difference
 from s2s_lightning.comparison.compare import Comparison
+from s2s_lightning.comparison.measures import Measure
 from s2s_lightning.comparison.resampling import arrangements
 from s2s_lightning.comparison.tables import Table, latex, markdown, markdown_text, terminal
 from s2s_lightning.comparison.views import ALPHA, by_measure, by_system, length_tables, significant, visible
-from s2s_lightning.metrics import References, Texts
+from s2s_lightning.metrics import ROUGE, References, SacreBLEU, Texts
+
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""Letters of scripts that write few spaces or none: Thai, Lao, Burmese, Khmer, Japanese, Chinese; and Korean."""
 
 TESTS = {"bs": "paired bootstrap", "ar": "approximate randomization"}
 
@@ -106,6 +111,7 @@ class Report:
             notes.append(f"p: {TESTS[resampling.test]}, {resampling.samples:,} samples, {seed}")
         if "permutation" in used:
             notes.append(_permutation_note([len(system.outputs) for system in comparison.systems]))
+        notes += script_notes(comparison.measures.values(), self.references)
         width = max(len(measure.title) for measure in comparison.measures.values())
         signatures = comparison.signatures
         return notes + [f"{m.title:{width}}  {signatures[name]}" for name, m in comparison.measures.items()]
@@ -156,3 +162,25 @@ def _block(difference: dict[str, Any], seeds: Sequence[str]) -> str:
 
 def _indented(text: str, by: int) -> str:
     return "\n".join(" " * by + line for line in text.splitlines())
+
+
+def script_notes(measures: Iterable[Measure], references: References) -> list[str]:
+    """Return hints for references in a script that a measure's tokenizer does not know: they would score 0."""
+    metrics = {id(measure.metric): measure.metric for measure in measures}.values()
+    first = [right[0] for right in references if right[0].strip()]
+    notes = []
+    if any(isinstance(metric, ROUGE) and metric.tokenize == "rouge" for metric in metrics):
+        unknown = sum(not re.search("[a-z0-9]", text.lower()) for text in first)
+        if unknown:
+            notes.append(
+                f"ROUGE: {unknown:,} references have none of the letters a to z and digits, and score 0; "
+                "--rouge_tokenize split takes words between white space"
+            )
+    if any(isinstance(metric, SacreBLEU) and metric.tokenize in ("13a", "none") for metric in metrics):
+        short = sum(len(text.split()) < 4 and bool(UNSPACED.search(text)) for text in first)
+        if short:
+            notes.append(
+                f"BLEU: {short:,} references are in a script without spaces, so that each is a word or two; "
+                "take --tokenize zh, ja-mecab, ko-mecab, flores200 or char"
+            )
+    return notes

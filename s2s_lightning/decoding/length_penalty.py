@@ -3,6 +3,7 @@
 Lengths are in tokens, EOS counted if it was emitted: the number of terms in ``log_prob``.
 """
 
+import math
 from abc import ABC, abstractmethod
 
 from torch import Tensor
@@ -70,6 +71,8 @@ class GNMT(LengthPenalty):
 
 
 def _not_negative(alpha: float) -> float:
-    if alpha < 0:
-        raise UserError(f"alpha {alpha} of the length penalty must not be negative: exact stopping rests on it")
+    if not 0 <= alpha < math.inf:
+        raise UserError(
+            f"alpha {alpha} of the length penalty must be finite and not negative: exact stopping rests on it"
+        )
     return alpha

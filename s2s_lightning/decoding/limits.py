@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning.decoding.base import Decoding, Lengths, Tools
-from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.errors import UserError, check_at_least, check_at_most
 
 USUAL = {"max_length": 500, "max_length_ratio": 2.0, "max_length_offset": 10}
 """The maximum without the lengths of training, and what an option leaves open when another is given."""
@@ -62,6 +62,8 @@ class LengthLimited(Decoding):
             "max_length_offset": max_length_offset,
         }
         check_at_least(0, min_length=min_length, min_length_ratio=min_length_ratio, max_length_ratio=max_length_ratio)
+        whole = {"max_length": max_length, "max_length_offset": max_length_offset, "min_length": min_length}
+        check_at_most(2**31 - 1, **whole, min_length_ratio=min_length_ratio)
         self.follows_training = all(value is None for value in given.values())
         known = {name: USUAL[name] if value is None else value for name, value in given.items()}
         self.max_length = int(known["max_length"])

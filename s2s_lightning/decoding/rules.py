@@ -4,6 +4,7 @@ Shape letters: R sentences (or rows, of searches with one output a row), W hypot
 BOS the first, V vocabulary, P tokens of the longest prefix.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -140,8 +141,10 @@ class Ruled(LengthLimited):
     ) -> None:
         super().__init__(**limits)
         check_at_least(0, no_repeat_ngram=no_repeat_ngram)
-        if not repetition_penalty > 0:
-            raise UserError(f"repetition_penalty={repetition_penalty}: it must be above 0; 1 changes nothing")
+        if not 0 < repetition_penalty < math.inf:
+            raise UserError(
+                f"repetition_penalty={repetition_penalty}: it must be above 0 and finite; 1 changes nothing"
+            )
         self.bad_words = tuple(bad_words)
         self.attached = not bad_words
         self.manners = Manners(no_repeat_ngram, repetition_penalty)

@@ -3,6 +3,10 @@
 import html
 import re
 
+import pytest
+
+from s2s_lightning.comparison.measures import choose
+from s2s_lightning.comparison.report import script_notes
 from s2s_lightning.comparison.tables import Cell, Table, latex, latex_text, markdown, terminal
 
 NASTY = r"a_b|c*d`e`<f>\g{h}%#&$~^"
@@ -42,3 +46,20 @@ def test_latex_is_booktabs_and_escapes_what_it_would_read() -> None:
     assert r"\textbf{1.00}" in latex(TABLE)
     bare = re.sub(r"\\text\w+\{\}|\$[^$]*\$|\\[&%$#_{}]", "", latex_text(NASTY))
     assert not set(bare) & set("&%$#_{}~^\\<>|")
+
+
+@pytest.mark.parametrize(
+    ("text", "hints"),
+    [
+        ("the cat sat on the mat", []),
+        ("\u6211\u4eec\u4eca\u5929\u53bb\u516c\u56ed", ["--rouge_tokenize split", "--tokenize zh"]),
+        (
+            "\u0645\u0631\u062d\u0628\u0627 \u0628\u0643 \u0627\u0644\u064a\u0648\u0645 \u064a\u0627",
+            ["--rouge_tokenize split"],
+        ),
+    ],
+)
+def test_a_script_that_a_measure_does_not_know_gets_a_hint(text: str, hints: list[str]) -> None:
+    notes = script_notes(choose(["bleu", "rouge"]).values(), [(text,)])
+    assert len(notes) == len(hints)
+    assert all(hint in note for hint, note in zip(hints, notes, strict=True))

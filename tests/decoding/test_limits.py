@@ -1,9 +1,11 @@
 """The lengths of outputs depend on their own source alone."""
 
+import math
+
 import pytest
 import torch
 
-from s2s_lightning.decoding import Beam, Decoding, Greedy
+from s2s_lightning.decoding import GNMT, Beam, Decoding, Greedy, Power
 from s2s_lightning.decoding.base import Lengths
 from s2s_lightning.errors import UserError
 from tests.decoding.fakes import Table, padded, sources, tools
@@ -86,8 +88,21 @@ def test_a_minimum_above_the_maximum_raises_it(search: type[Greedy | Beam]) -> N
     assert lengths(search(min_length=40), sources(3), EAGER) == [40] * 3
 
 
-@pytest.mark.parametrize("name", ["max_length_ratio", "min_length_ratio", "min_length"])
-@pytest.mark.parametrize("value", [-1, float("nan")])
-def test_a_length_that_is_none_is_refused(name: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("max_length_ratio", "min_length_ratio", "min_length") for value in (-1, math.nan)),
+        *((name, math.inf) for name in ("max_length", "max_length_offset", "min_length", "min_length_ratio")),
+        *(("repetition_penalty", value) for value in (0.0, math.nan, math.inf)),
+    ],
+)
+def test_a_number_that_is_no_length_or_penalty_is_refused(name: str, value: float) -> None:
     with pytest.raises(UserError, match=name):
         Greedy(**{name: value})
+
+
+@pytest.mark.parametrize("alpha", [-0.1, math.nan, math.inf])
+@pytest.mark.parametrize("penalty", [Power, GNMT])
+def test_a_penalty_that_could_fall_is_refused(penalty: type[Power | GNMT], alpha: float) -> None:
+    with pytest.raises(UserError, match="alpha"):
+        penalty(alpha)
