@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import done
-from tests.comparison.texts import noisy, references
-from tests.documents import blocks, commands
+from tests.evaluation.comparison.texts import noisy, references
+from tests.helpers.documents import blocks, commands
 
 DOCUMENT = "docs/comparing.md"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from s2s_lightning.__main__ import main
-from tests.documents import commands, workplace
+from tests.helpers.documents import commands, workplace
 
 DOCUMENT = "docs/decoding.md"
 TINY = """

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from s2s_lightning.__main__ import main
-from tests.documents import commands, type_in, workplace
+from tests.helpers.documents import commands, type_in, workplace
 
 DOCUMENT = "docs/diagnostics.md"
 FAST = "--data.corpus Generated --data.tokenizer Characters --data.corpus.train_pairs 200 --data.corpus.val_pairs 20"

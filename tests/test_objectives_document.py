@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import commands, type_in, workplace
+from tests.helpers.documents import commands, type_in, workplace
 
 DOCUMENT = "docs/objectives.md"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from s2s_lightning.__main__ import main
-from tests.documents import blocks, commands, workplace
+from tests.helpers.documents import blocks, commands, workplace
 
 DOCUMENT = "docs/scoring.md"
 TINY = """

@@ -5,9 +5,9 @@ import shlex
 import pytest
 import yaml
 
-from s2s_lightning.commands.sweep import arguments
-from s2s_lightning.sweeping.sweep_file import from_settings
-from tests.documents import blocks, commands
+from s2s_lightning.cli.commands.sweep import arguments
+from s2s_lightning.experiments.sweeps.sweep_file import from_settings
+from tests.helpers.documents import blocks, commands
 
 DOCUMENT = "docs/sweep_command.md"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.documents import commands, type_in, workplace
+from tests.helpers.documents import commands, type_in, workplace
 
 DOCUMENT = "docs/training.md"
 

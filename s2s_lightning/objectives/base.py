@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from s2s_lightning.architecture import Seq2Seq
-from s2s_lightning.batch import Batch
+from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model.batch import Batch
 
 
 class ObjectiveOutput(NamedTuple):

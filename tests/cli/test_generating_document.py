@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.documents import blocks, commands, type_in
+from tests.helpers.documents import blocks, commands, type_in
 
 DOCUMENT = "docs/generating.md"
 

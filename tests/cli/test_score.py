@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from s2s_lightning.cli.fit.commands import score
 
 import s2s_lightning
-from s2s_lightning.commands import score
-from s2s_lightning.scoring import Scored, Total
+from s2s_lightning.inference.scoring import Scored, Total
 from tests.cli.conftest import Result, Run, command, done
 
 PAIRS = [

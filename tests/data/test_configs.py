@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from s2s_lightning.data import Seq2SeqData
-from tests.documents import ROOT, blocks
+from tests.helpers.documents import ROOT, blocks
 
 OVERLAYS = sorted((ROOT / "configs" / "data").glob("*.yaml"))
 EXAMPLES = {path.stem: path.read_text() for path in OVERLAYS} | dict(enumerate(blocks("docs/data.md", "yaml")))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import blocks
+from tests.helpers.documents import blocks
 
 
 def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
