@@ -17,6 +17,8 @@ from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder, Sto
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
+import s2s_lightning.evaluation.mbr_utilities
+import s2s_lightning.families  # noqa: F401
 from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
