@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from s2s_lightning.cli.fit.commands import export
+from s2s_lightning.cli.commands import export
 from safetensors import safe_open
 from tokenizers import Tokenizer as Library
 from torch import Tensor

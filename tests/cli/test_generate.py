@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from s2s_lightning.cli.fit.commands import generate
+from s2s_lightning.cli.commands import generate
 
 import s2s_lightning
 from s2s_lightning.decoding import Beam, Sampling

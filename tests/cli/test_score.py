@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from s2s_lightning.cli.fit.commands import score
+from s2s_lightning.cli.commands import score
 
 import s2s_lightning
 from s2s_lightning.inference.scoring import Scored, Total

@@ -11,7 +11,7 @@ import pytest
 
 from s2s_lightning.__main__ import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def blocks(document: str, language: str) -> list[str]:

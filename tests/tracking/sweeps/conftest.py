@@ -25,7 +25,7 @@ from tests.cli.conftest import config, trained
 
 __all__ = ["config", "trained"]  # fixtures of the command line's tests
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ENGINE = "S2S_LIGHTNING_SWEEPS_PYTHON"
 SHIPPED = sorted((ROOT / "sweeps").glob("*.yaml"))
 PATIENCE = 240  # seconds, for a machine that is busy with other tests
