@@ -15,7 +15,7 @@ from torch import Tensor
 
 from s2s_lightning import EOS
 from s2s_lightning.checkpoints.checkpoint import instantiate
-from s2s_lightning.model.architecture import Seq2Seq, State, tree_map
+from s2s_lightning.model import Seq2Seq, State, tree_map
 from s2s_lightning.training.module import Seq2SeqModule
 
 VOCABULARY = 100

@@ -18,8 +18,7 @@ from s2s_lightning import BOS, EOS
 from s2s_lightning.callbacks.diagnostics.gradient_flow import Norm, means, slope
 from s2s_lightning.callbacks.diagnostics.through_time import encoder_norms
 from s2s_lightning.families import LSTM, RNN
-from s2s_lightning.model.architecture import Seq2Seq
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
 from s2s_lightning.plotting.lines import Chart, Line, save
 from s2s_lightning.training.module import Seq2SeqModule

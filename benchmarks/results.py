@@ -26,7 +26,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning.cli.fit import CLI
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 
 LEAD, SAMPLE = 4.0, 16.0
 """CPU-seconds before the steps of a second are counted, and in which they are."""

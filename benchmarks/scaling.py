@@ -31,8 +31,7 @@ import yaml
 from benchmarks.reduced import reduced
 from s2s_lightning import BOS
 from s2s_lightning.checkpoints.checkpoint import instantiate
-from s2s_lightning.model.architecture import State, tree_map
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, State, tree_map
 from s2s_lightning.training.module import Seq2SeqModule
 from scripts.document_families import family
 

@@ -40,7 +40,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from s2s_lightning import BOS
 from s2s_lightning.checkpoints.checkpoint import instantiate
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.training.module import Seq2SeqModule
 
 BYTES = 4

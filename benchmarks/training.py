@@ -30,7 +30,7 @@ from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import TextFiles
 from s2s_lightning.data.ragged import Ragged
 from s2s_lightning.data.tokenizers import BPE
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.runs.malloc import reuse_freed_memory
 
 

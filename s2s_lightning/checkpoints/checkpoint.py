@@ -23,7 +23,7 @@ from s2s_lightning.errors import UserError, user_error_of
 from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.inference import quantization
 from s2s_lightning.inference.trained import Trained
-from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.training.module import Seq2SeqModule
 from s2s_lightning.trust import names
 from s2s_lightning.trust.guard import check_names, known_names_alone

@@ -36,7 +36,7 @@ from s2s_lightning.data.tokenizers import CheckpointFile, Tokenizer
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers, opened
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.errors import UserError, check_at_least, check_at_most
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),

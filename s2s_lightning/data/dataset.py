@@ -11,7 +11,7 @@ from s2s_lightning import BOS, EOS, PAD, UNK
 from s2s_lightning.data.bucketing import BatchIndex, Lengths
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 
 
 class Copies(NamedTuple):

@@ -19,7 +19,7 @@ from s2s_lightning.decoding.length_penalty import LengthPenalty, NoPenalty
 from s2s_lightning.decoding.rules import Ruled, Rules, ruled
 from s2s_lightning.decoding.top_k import top_k
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.model.architecture import State, Step, branch, reorder, tree_map
+from s2s_lightning.model import State, Step, branch, reorder, tree_map
 
 
 class Sentences(NamedTuple):

@@ -14,7 +14,7 @@ from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, 
 from s2s_lightning.decoding.beam import Beam
 from s2s_lightning.decoding.wrapping import Around, apart, together
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.architecture import Seq2Seq, State, Step
+from s2s_lightning.model import Seq2Seq, State, Step
 
 AverageOf = Literal["linear", "log"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from s2s_lightning.decoding import Network
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 
 PIECE = 16
 """Target positions of a call, so that the (B, T, V) scores never exist whole."""

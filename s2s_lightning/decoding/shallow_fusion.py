@@ -13,7 +13,7 @@ from s2s_lightning.decoding.base import Decoding, Network, Tools
 from s2s_lightning.decoding.beam import Beam
 from s2s_lightning.decoding.wrapping import Around, apart, together
 from s2s_lightning.errors import check_at_least
-from s2s_lightning.model.architecture import Seq2Seq, State, Step
+from s2s_lightning.model import Seq2Seq, State, Step
 
 
 class ShallowFusion(Around):

@@ -10,7 +10,7 @@ from s2s_lightning import BOS, EOS
 from s2s_lightning.decoding.base import Hypothesis, Network
 from s2s_lightning.decoding.finished import Ended, collect
 from s2s_lightning.decoding.rules import Manners, Rules, ruled
-from s2s_lightning.model.architecture import State, select, tree_map
+from s2s_lightning.model import State, select, tree_map
 
 
 class Rows(NamedTuple):

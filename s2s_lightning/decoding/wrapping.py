@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Tools
-from s2s_lightning.model.architecture import State
+from s2s_lightning.model import State
 
 
 class Around(Decoding):

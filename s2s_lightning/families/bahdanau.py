@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.rnn import RecurrentEncoder
-from s2s_lightning.model.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
+from s2s_lightning.model import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
 from s2s_lightning.nn.bridge import Bridge
 from s2s_lightning.nn.cells import reset_before_step

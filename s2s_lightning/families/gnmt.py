@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.model.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
+from s2s_lightning.model import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
 from s2s_lightning.nn.bridge import bridge
 from s2s_lightning.nn.dropout import Dropout

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from s2s_lightning.errors import check_at_least
-from s2s_lightning.model.architecture import Decoder, Encoder, MemoryShape, Tie, assemble
+from s2s_lightning.model import Decoder, Encoder, MemoryShape, Tie, assemble
 from s2s_lightning.training.module import Seq2SeqModule
 
 

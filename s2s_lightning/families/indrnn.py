@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
-from s2s_lightning.model.architecture import Tie, assemble
+from s2s_lightning.model import Tie, assemble
 from s2s_lightning.nn import gradient_taps
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence

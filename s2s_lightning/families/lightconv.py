@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.convs2s import ConvS2SCarry
 from s2s_lightning.families.transformer import Context, Layers, Source, initialise
-from s2s_lightning.model.architecture import (
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.rnn import Direction, RecurrentEncoder
-from s2s_lightning.model.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
+from s2s_lightning.model import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.alignment import (
     AdditiveScore,
     AttentionContext,

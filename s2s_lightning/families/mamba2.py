@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import NORM_EPS, MixerDecoder, MixerEncoder
-from s2s_lightning.model.architecture import MemoryShape, Tie, assemble
+from s2s_lightning.model import MemoryShape, Tie, assemble
 from s2s_lightning.nn.convolution import ShortConvolution
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.mixer import Mixer

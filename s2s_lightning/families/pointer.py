@@ -13,7 +13,7 @@ from torch.nn.functional import linear, logsigmoid, pad
 from s2s_lightning import EOS, UNK
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.rnn import RecurrentEncoder
-from s2s_lightning.model.architecture import (
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Memory,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.rnn import Direction, reverse_rows
-from s2s_lightning.model.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
+from s2s_lightning.model import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.alignment import AttentionContext, DotScore, align
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.eager import eager

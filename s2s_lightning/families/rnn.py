@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.model.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
+from s2s_lightning.model import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.bridge import Bridge, bridge
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.recurrence import Cell, Recurrence

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.model.architecture import (
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.transformer import DecoderLayer, EncoderLayer, Layers, Source, initialise
-from s2s_lightning.model.architecture import (
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,

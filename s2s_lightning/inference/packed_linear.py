@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.model.architecture import DecoderOutput, LinearReadout, Seq2Seq
+from s2s_lightning.model import DecoderOutput, LinearReadout, Seq2Seq
 
 X86 = ("x86_64", "AMD64")
 

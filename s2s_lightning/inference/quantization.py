@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from s2s_lightning import BOS, EOS
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.architecture import DecoderOutput, LinearReadout, Readout, Seq2Seq
+from s2s_lightning.model import DecoderOutput, LinearReadout, Readout, Seq2Seq
 from s2s_lightning.nn.linear_cross_entropy import CrossEntropy
 
 

@@ -11,8 +11,7 @@ from s2s_lightning import PAD, UNK
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.decoding.force_decode import force
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.architecture import tree_map
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, tree_map
 from s2s_lightning.training.module import Seq2SeqModule
 
 

@@ -8,7 +8,7 @@ from s2s_lightning.checkpoints.checkpoint import other_language_model, other_net
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.decoding import Tools
 from s2s_lightning.decoding.base import Lengths
-from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 
 
 def tools_of(data: Seq2SeqData, ready: Callable[[Seq2Seq], Seq2Seq] = lambda network: network) -> Tools:

@@ -17,8 +17,7 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.inference.packed_linear import pack
 from s2s_lightning.inference.quantization import Quantized
 from s2s_lightning.inference.scoring import Scored, score
-from s2s_lightning.model.architecture import Seq2Seq, tree_map
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq, tree_map
 from s2s_lightning.runs.trainer_queries import source_ids
 from s2s_lightning.training.module import Seq2SeqModule
 

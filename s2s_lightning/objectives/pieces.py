@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from s2s_lightning import PAD
-from s2s_lightning.model.architecture import DecoderOutput, Seq2Seq
+from s2s_lightning.model import DecoderOutput, Seq2Seq
 from s2s_lightning.nn.linear_cross_entropy import CPU_LOGITS, GPU_LOGITS
 
 

@@ -9,8 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from s2s_lightning.model.architecture import Seq2Seq
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq
 
 
 class TextLayer(Protocol):

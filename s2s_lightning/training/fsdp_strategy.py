@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from s2s_lightning.callbacks import EMA, FindBatchSize, FindLearningRate, GradientFlow
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.training.optimizer_state import NAMES, fitted, names_of_groups
 
 WHOLE_WEIGHTS = (EMA, FindBatchSize, FindLearningRate, GradientFlow)

@@ -16,8 +16,7 @@ from s2s_lightning import PAD
 from s2s_lightning.data.position import accumulated, accumulation
 from s2s_lightning.decoding import Decoding, Greedy, Hypothesis
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.architecture import Seq2Seq
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy, Objective
 from s2s_lightning.training.follow_metric import FollowMetric
 from s2s_lightning.training.optimizer_state import keep_names

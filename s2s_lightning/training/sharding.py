@@ -3,7 +3,7 @@
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 
 ENTRANCES = ("start", "scores", "cross_entropy")
 """The methods of a network, beside ``forward``, that read weights which are neither encoder's nor decoder's.

@@ -26,7 +26,7 @@ from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.bucketing import BucketSampler, Budget, Lengths
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from tests.helpers.toy import ToyModule, toy_trainer
 
 

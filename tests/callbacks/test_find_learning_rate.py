@@ -19,7 +19,7 @@ from s2s_lightning.callbacks.finders.find_learning_rate import Curve, smoothed, 
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.training.schedules import InverseSqrt
 from tests.helpers.toy import ToyData, ToyModule, toy_network, toy_trainer, toy_words, windows
 

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from s2s_lightning.callbacks.reports.gathering import Gathering, Output, Split, gather, merge, outputs_of, spread
 from s2s_lightning.decoding import Hypothesis
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 

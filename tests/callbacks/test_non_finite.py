@@ -15,8 +15,7 @@ from s2s_lightning.callbacks.diagnostics.locating import locate
 from s2s_lightning.callbacks.diagnostics.non_finite import load, replay
 from s2s_lightning.callbacks.diagnostics.skipped_steps import SkippedSteps
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.architecture import Seq2Seq
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq
 from tests.callbacks.test_throughput import Recorded
 from tests.helpers.toy import ToyData, ToyModule, encode, toy_network, toy_trainer, windows
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from s2s_lightning import families
 from s2s_lightning.callbacks.diagnostics.through_time import decoder_norms, encoder_norms
-from s2s_lightning.model.architecture import Seq2Seq, State, tree_map
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq, State, tree_map
 from s2s_lightning.nn import gradient_taps
 from s2s_lightning.training.module import Seq2SeqModule
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from s2s_lightning.cli.commands import export
 from safetensors import safe_open
 from tokenizers import Tokenizer as Library
 from torch import Tensor
@@ -18,6 +17,7 @@ import s2s_lightning
 from benchmarks.reduced import reduced
 from s2s_lightning.callbacks.reports.configuration import CHECKPOINT_KEY
 from s2s_lightning.checkpoints.checkpoint import instantiate, read
+from s2s_lightning.cli.commands import export
 from s2s_lightning.data import BPE, Bytes, Characters, Seq2SeqData, Unigram, Word, WordPiece
 from s2s_lightning.data.tokenizers import FromCheckpoint, Tokenizer, TokenizerFile
 from s2s_lightning.data.vocabularies import Tokenizers

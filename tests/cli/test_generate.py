@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from s2s_lightning.cli.commands import generate
 
 import s2s_lightning
+from s2s_lightning.cli.commands import generate
 from s2s_lightning.decoding import Beam, Sampling
 from s2s_lightning.inference.trained import Trained
 from tests.cli.conftest import Run, command, done

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from s2s_lightning.cli.commands import score
 
 import s2s_lightning
+from s2s_lightning.cli.commands import score
 from s2s_lightning.inference.scoring import Scored, Total
 from tests.cli.conftest import Result, Run, command, done
 

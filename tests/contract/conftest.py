@@ -10,7 +10,7 @@ from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.checkpoints.checkpoint import instantiate
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.training.module import Seq2SeqModule
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.model.architecture import State, branch, reorder, repeat, select, tree_map
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, State, branch, reorder, repeat, select, tree_map
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
 from s2s_lightning.training.module import Seq2SeqModule
 from tests.contract.conftest import batch_of, build, random_pairs

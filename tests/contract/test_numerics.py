@@ -7,7 +7,7 @@ import torch
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.inference import quantization
-from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 from tests.contract.conftest import batch_of, build, random_pairs
 
 BATCH = batch_of([(src, tgt) for src, tgt in random_pairs(4)])

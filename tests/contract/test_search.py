@@ -25,8 +25,7 @@ from s2s_lightning.decoding import (
 from s2s_lightning.decoding.ensemble import AverageOf
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.merged import MergedDecoder
-from s2s_lightning.model.architecture import Step
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Step
 from s2s_lightning.training.module import Seq2SeqModule
 from tests.contract.conftest import TGT_VOCAB, batch_of, build, random_pairs
 from tests.decoding.fakes import forced, tools

@@ -10,7 +10,7 @@ import torch
 from s2s_lightning import BOS, EOS, PAD, UNK
 from s2s_lightning.data import BPE, Corpus, Pair, Pretokenized, Seq2SeqData, SymbolTokenizer, Tokenizer
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from tests.helpers.toy import toy_batch, toy_network
 
 PAIRS = [

@@ -29,7 +29,7 @@ from s2s_lightning.data import (
     Unigram,
 )
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 
 TASK = {"max_length": 6, "train_pairs": 120, "val_pairs": 20, "test_pairs": 15}
 

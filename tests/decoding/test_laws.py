@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from s2s_lightning import BOS, EOS
 from s2s_lightning.decoding import GNMT, Average, Beam, Decoding, DiverseBeam, Greedy
-from s2s_lightning.model.architecture import (
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,

@@ -22,8 +22,7 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.families import Hybrid, Luong, Transformer
 from s2s_lightning.families.pointer import PointerDecoder
 from s2s_lightning.families.transformer import TransformerEncoder
-from s2s_lightning.model.architecture import Decoder
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Decoder
 from s2s_lightning.objectives import (
     ConstantDecay,
     CoverageLoss,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from s2s_lightning.data import Generated, Seq2SeqData
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.luong import AttentionalDecoder, InputFeedingDecoder, Luong
-from s2s_lightning.model.architecture import DecoderOutput, Memory, MemoryShape
+from s2s_lightning.model import DecoderOutput, Memory, MemoryShape
 from s2s_lightning.nn.alignment import LocationScore, MonotonicWindow, PredictiveWindow, Window, align
 from tests.contract.conftest import batch_of, random_pairs
 from tests.families.laws import LAWS

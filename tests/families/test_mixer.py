@@ -12,7 +12,7 @@ from s2s_lightning.families.mamba2 import Mamba2Encoder, Mamba2Mixer, StateSpace
 from s2s_lightning.families.mixer import MixerDecoder
 from s2s_lightning.families.retnet import MultiScaleRetention
 from s2s_lightning.families.xlstm import MLSTMMixer, XLSTMEncoder
-from s2s_lightning.model.architecture import MemoryShape, tree_map
+from s2s_lightning.model import MemoryShape, tree_map
 from s2s_lightning.nn.mixer import Mixer
 
 D = 8

@@ -13,8 +13,7 @@ from s2s_lightning.__main__ import main
 from s2s_lightning.decoding import Beam
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.pointer import Pointer, PointerDecoder, PointerGenerator, first_places
-from s2s_lightning.model.architecture import DecoderOutput, Memory, MemoryShape, Seq2Seq, State
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, DecoderOutput, Memory, MemoryShape, Seq2Seq, State
 from s2s_lightning.nn.linear_cross_entropy import linear_cross_entropy, mixture_cross_entropy
 from s2s_lightning.objectives import CoverageLoss
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs

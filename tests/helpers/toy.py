@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.model.architecture import (
+from s2s_lightning.model import (
+    Batch,
     Decoder,
     DecoderOutput,
     Encoder,
@@ -19,7 +20,6 @@ from s2s_lightning.model.architecture import (
     assemble,
     masked_mean,
 )
-from s2s_lightning.model.batch import Batch
 from s2s_lightning.training.follow_metric import FollowMetric
 from s2s_lightning.training.module import Seq2SeqModule
 

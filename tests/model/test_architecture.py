@@ -8,7 +8,7 @@ from torch import Tensor
 
 from s2s_lightning import PAD
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.architecture import (
+from s2s_lightning.model import (
     State,
     assemble,
     masked_mean,

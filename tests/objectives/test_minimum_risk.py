@@ -10,8 +10,7 @@ from torch import Tensor
 
 from s2s_lightning import BOS, EOS, UNK
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.architecture import Seq2Seq, assemble
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq, assemble
 from s2s_lightning.objectives import BLEUCost, Cost, EditCost, MinimumRisk
 from s2s_lightning.objectives.costs import edit_distance, sentence_bleu
 from s2s_lightning.objectives.minimum_risk import Output

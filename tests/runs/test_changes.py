@@ -11,7 +11,7 @@ from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
 from s2s_lightning.callbacks.checkpointing.new_settings import NewSettings
 from s2s_lightning.data import Generated, Seq2SeqData
 from s2s_lightning.families import Transformer
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.training.schedules import Constant, InverseSqrt, Linear, Plateau, Schedule
 from tests.cli.conftest import command
 from tests.helpers.toy import ToyData, ToyModule, toy_trainer

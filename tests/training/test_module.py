@@ -12,7 +12,7 @@ from torch import Tensor
 from s2s_lightning import PAD
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import SRU
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
 from s2s_lightning.training.module import decay_groups
 from tests.helpers.toy import ToyData, ToyModule, toy_batch, toy_network, toy_trainer, toy_words, windows

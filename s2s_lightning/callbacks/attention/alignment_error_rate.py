@@ -15,7 +15,7 @@ from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.decoding.force_decode import Focus
 from s2s_lightning.errors import UserError
 from s2s_lightning.evaluation.word_alignment import Counts, Gold, attended, count, error_rate, read_gold, words_of
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import network, run_folder, source_ids
 
 

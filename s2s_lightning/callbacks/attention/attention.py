@@ -17,7 +17,7 @@ from s2s_lightning.callbacks.reports.gathering import Gathering, Split
 from s2s_lightning.callbacks.reports.media import log_picture
 from s2s_lightning.decoding.force_decode import Focus
 from s2s_lightning.errors import check_at_least
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import TextLayer, network, run_folder, texts
 
 if TYPE_CHECKING:

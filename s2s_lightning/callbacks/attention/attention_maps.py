@@ -11,8 +11,7 @@ from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.callbacks.reports.gathering import outputs_of
-from s2s_lightning.model.architecture import Seq2Seq
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.runs.trainer_queries import TextLayer, source_ids
 
 END = "</s>"

@@ -16,7 +16,7 @@ from s2s_lightning.callbacks.diagnostics.through_time import decoder_norms, enco
 from s2s_lightning.callbacks.reports.gathering import Gathering, Split
 from s2s_lightning.callbacks.reports.media import log_picture
 from s2s_lightning.errors import check_at_least
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import network, run_folder, source_ids
 
 PARTS = {"encoder": encoder_norms, "decoder": decoder_norms}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 
 
 class Finding(NamedTuple):

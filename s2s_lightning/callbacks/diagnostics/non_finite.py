@@ -17,7 +17,7 @@ from s2s_lightning import PAD
 from s2s_lightning.callbacks.diagnostics.locating import Finding, locate
 from s2s_lightning.callbacks.reports.configuration import Configuration
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import gradient_norm, is_sharded, network, run_folder, texts
 from s2s_lightning.training.module import Seq2SeqModule
 
@@ -47,7 +47,8 @@ class NonFinite(Callback):
 
     The step is computed once more to say which module's output, or which gradient on the way back, was the first, in
     which batch and in which sentences. ``non_finite_step_<step>.ckpt`` keeps the weights, the batch and the state of
-    the random numbers, and ``s2s_lightning.callbacks.diagnostics.non_finite.replay`` repeats the search in it. All ranks do alike.
+    the random numbers. ``s2s_lightning.callbacks.diagnostics.non_finite.replay`` repeats the search in it. All ranks
+    do the same.
 
     A look waits for the device. On CPUs there is one before each optimizer step, elsewhere one each
     ``log_every_n_steps`` and before each validation: the weights may be lost by then, but no checkpoint has them, and

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import record_function
 
-from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 
 ACTIONS = {
     "train_dataloader_next": "data",

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from s2s_lightning.data.position import accumulated
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 
 SHARDED = (FSDPStrategy, ModelParallelStrategy)
 

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from s2s_lightning.model.architecture import DecoderOutput, Seq2Seq, State, repeat
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, DecoderOutput, Seq2Seq, State, repeat
 from s2s_lightning.nn import gradient_taps
 
 MOST_LOSSES = 32

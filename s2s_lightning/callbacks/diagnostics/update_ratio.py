@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from s2s_lightning.callbacks.reports.media import log_picture
 from s2s_lightning.callbacks.reports.summary import parts_of
 from s2s_lightning.callbacks.reports.throughput import is_due
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import network, run_folder, whole
 
 HEALTHY = 1e-3

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from s2s_lightning.callbacks.reports.gathering import Gathering, Split
 from s2s_lightning.data.round_trip import listed
 from s2s_lightning.evaluation.metrics import Metric, Score, Tokenize, corpus_scores, default_metrics
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import at_step, has_texts, run_folder, texts, trained
 
 

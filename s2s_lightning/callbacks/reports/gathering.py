@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning.decoding import Hypothesis
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 
 Split = Literal["val", "test"]
 Stage = Literal["val", "test", "predict"]

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from s2s_lightning.callbacks.reports.gathering import Gathering, Output, Split, outputs_of
 from s2s_lightning.callbacks.reports.media import Cell, cell, log_table
 from s2s_lightning.errors import check_at_least
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import run_folder, texts, trained
 
 Sample = dict[str, Any]

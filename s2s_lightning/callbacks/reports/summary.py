@@ -3,7 +3,7 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.runs.trainer_queries import network, texts
 
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from s2s_lightning import PAD
 from s2s_lightning.callbacks.diagnostics.non_finite import NonFinite
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import at_step, gradient_norm
 
 KEY = "s2s_lightning_throughput"

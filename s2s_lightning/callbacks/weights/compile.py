@@ -9,8 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.model.architecture import DecoderOutput
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch, DecoderOutput
 from s2s_lightning.runs.trainer_queries import is_sharded, network
 
 

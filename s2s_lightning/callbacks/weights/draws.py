@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from s2s_lightning.model.batch import Batch
+from s2s_lightning.model import Batch
 
 
 class Draws(Callback):

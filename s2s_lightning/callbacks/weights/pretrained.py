@@ -10,7 +10,7 @@ from s2s_lightning import PAD
 from s2s_lightning.data.progress import progress
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import read_lines
-from s2s_lightning.model.architecture import TokenEmbedding
+from s2s_lightning.model import TokenEmbedding
 from s2s_lightning.runs.trainer_queries import network, texts
 
 

@@ -23,7 +23,7 @@ from s2s_lightning.inference.export.ctranslate2_layers import (
 )
 from s2s_lightning.inference.export.vocabulary import pieces
 from s2s_lightning.inference.packed_linear import PackedReadout
-from s2s_lightning.model.architecture import LinearReadout, Seq2Seq
+from s2s_lightning.model import LinearReadout, Seq2Seq
 
 if TYPE_CHECKING:
     from s2s_lightning.inference.trained import Trained

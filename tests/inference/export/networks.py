@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from s2s_lightning import EOS, PAD
 from s2s_lightning.data.tokenizers.base import SPECIALS
 from s2s_lightning.decoding import Greedy
-from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.training.module import Seq2SeqModule
 from tests.contract.conftest import batch_of, pad, random_pairs
 

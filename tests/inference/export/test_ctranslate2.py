@@ -11,7 +11,7 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.families import Modern, Transformer
 from s2s_lightning.inference.export.ctranslate2 import specification
 from s2s_lightning.inference.export.ctranslate2_layers import MAX_POSITIONS
-from s2s_lightning.model.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.training.module import Seq2SeqModule
 from tests.contract.conftest import CONFIGS, SRC_VOCAB, TGT_VOCAB, build
 from tests.inference.export.networks import LONGEST, PAIRS, SIZES, greedy, log_probs, randomised, taught, words
