@@ -65,8 +65,8 @@ def ours(setting: Setting, share: slice, patience: float = math.inf, **numbers: 
     """As ``generate`` does it, in float32 unless ``numbers`` say otherwise."""
     import torch
 
-    from s2s_lightning.checkpoints.checkpoint import load
     from s2s_lightning.decoding import Beam, Power
+    from s2s_lightning.inference.load import load
     from s2s_lightning.inference.packed_linear import pack
 
     trained = load(setting.checkpoint, max_tokens=setting.max_tokens, **numbers)
@@ -94,7 +94,7 @@ def hugging_face(setting: Setting, share: slice, stopping: bool | str = False) -
     from hugging_face import twin
 
     from s2s_lightning import BOS, EOS, PAD
-    from s2s_lightning.checkpoints.checkpoint import load
+    from s2s_lightning.inference.load import load
 
     trained = load(setting.checkpoint, max_tokens=setting.max_tokens)
     batches, network = list(trained.data.encode_sources(setting.sources))[share], twin(trained.module.model)
@@ -124,8 +124,8 @@ def ctranslate2(setting: Setting, share: slice, workers: int = 1, compute_type: 
     import torch
     from ctranslate2 import Translator
 
-    from s2s_lightning.checkpoints.checkpoint import load
     from s2s_lightning.inference.export.vocabulary import pieces
+    from s2s_lightning.inference.load import load
 
     data = load(setting.checkpoint).data
     vocabulary = pieces(data.tokenizers.src)
@@ -256,9 +256,9 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     import sacrebleu
 
-    from s2s_lightning.checkpoints.checkpoint import load
     from s2s_lightning.files import read_lines
     from s2s_lightning.inference.export.ctranslate2 import convert
+    from s2s_lightning.inference.load import load
 
     args = parse()
     sources, references = list(read_lines(args.src)), list(read_lines(args.ref))

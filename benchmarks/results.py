@@ -78,7 +78,7 @@ def measured(config: Path, seconds: float) -> dict[str, Any]:
     """The result of one configuration, in this process."""
     import torch
 
-    from s2s_lightning.checkpoints.checkpoint import load
+    from s2s_lightning.inference.load import load
     from s2s_lightning.runs.malloc import reuse_freed_memory
 
     torch.set_num_threads(1)

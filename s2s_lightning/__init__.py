@@ -8,10 +8,11 @@ import sys
 if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # a file in the working folder must not pass for a library
     sys.path.append(sys.path.pop(0))
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from s2s_lightning.checkpoints.checkpoint import load
+    from s2s_lightning.inference.load import load
     from s2s_lightning.inference.trained import Trained
     from s2s_lightning.python.trainers import trainer
 
@@ -23,13 +24,15 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary. A tokenizer that the user brings is mapped onto them."""
 
 
+_HOMES = {
+    "Trained": "s2s_lightning.inference.trained",
+    "load": "s2s_lightning.inference.load",
+    "trainer": "s2s_lightning.python.trainers",
+}
+"""Public name -> the module that has it, imported when the name is first used."""
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("load", "Trained"):
-        from s2s_lightning.checkpoints import checkpoint
-
-        return getattr(checkpoint, name)
-    if name == "trainer":
-        from s2s_lightning.python import trainers
-
-        return trainers.trainer
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from s2s_lightning.callbacks.reports.configuration import CHECKPOINT_KEY
-from s2s_lightning.checkpoints.checkpoint import AVERAGE_OF, data_state, leaves, read, stored_config, tied
+from s2s_lightning.checkpoints.checkpoint import data_state, leaves, read, stored_config, tied
+from s2s_lightning.checkpoints.keys import AVERAGE_OF, CHECKPOINT_KEY
 from s2s_lightning.data.progress import progress
 from s2s_lightning.errors import UserError
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from s2s_lightning.callbacks.reports.configuration import WAYS_TO_START, Config
 from s2s_lightning.checkpoints.checkpoint import SETTLED, leaves, refuse
+from s2s_lightning.checkpoints.keys import WAYS_TO_START, Config
 from s2s_lightning.errors import UserError
 
 FIXED = {

@@ -1,16 +1,16 @@
 """A checkpoint alone is enough: its configuration, its network, its tokenizers."""
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from s2s_lightning import __version__
-from s2s_lightning.callbacks.reports.configuration import CHECKPOINT_KEY, Config
 from s2s_lightning.checkpoints.exported_folder import read_folder
+from s2s_lightning.checkpoints.keys import AVERAGE_OF, CHECKPOINT_KEY, VOCABULARY_SIZES, Config
 from s2s_lightning.checkpoints.memory_limit import MemoryLimit
 from s2s_lightning.checkpoints.version import check_version, written_by
 from s2s_lightning.checkpoints.vocabulary_rows import Moves, lines, move_rows, moves_between
@@ -18,23 +18,13 @@ from s2s_lightning.config.parser import Parser
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers
 from s2s_lightning.data.vocabularies import Tokenizers
-from s2s_lightning.decoding import Decoding
 from s2s_lightning.errors import UserError, user_error_of
 from s2s_lightning.files.run_checkpoints import checkpoint_in
-from s2s_lightning.inference import quantization
-from s2s_lightning.inference.trained import Trained
 from s2s_lightning.model import Seq2Seq
 from s2s_lightning.training.module import Seq2SeqModule
-from s2s_lightning.trust import names
 from s2s_lightning.trust.guard import check_names, known_names_alone
 from s2s_lightning.trust.names import allow, lookup
 from s2s_lightning.trust.signature import damage, is_own
-
-VOCABULARY_SIZES = ("src_vocab_size", "tgt_vocab_size")
-"""Arguments of a model that the tokenizers give."""
-
-AVERAGE_OF = "average_of"
-"""Key of a checkpoint -> what it is the average of, a mapping of path, step and epoch for each."""
 
 SETTLED = {
     "model": "network",
@@ -43,43 +33,6 @@ SETTLED = {
     "data.reverse_source": "order of reading",
 }
 """Key -> what a checkpoint settles by it."""
-
-
-def load(
-    path: str | Path,
-    device: str | torch.device = "cpu",
-    max_tokens: int = 4096,
-    *,
-    trust: Sequence[str] = (),
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    quantize: Literal["int8"] | None = None,
-) -> Trained:
-    """A checkpoint, of the command line or of a Lightning Trainer with ``Seq2SeqData``, ready to generate.
-
-    Args:
-        path: the checkpoint, the folder of a run, whose best one is taken, or the folder that ``export`` made of one.
-        device: where the network goes.
-        max_tokens: source tokens of a batch, padding included.
-        trust: modules that the file may name besides this package: they are imported, which runs their code.
-        dtype: what the network computes in; log-probabilities are float32 at least.
-        quantize: "int8" for 8-bit integer products of the linear layers, on the CPU; see ``quantization.quantize``.
-
-    Raises:
-        UserError: the file is missing, or is no checkpoint of this package; quantisation that cannot be.
-    """
-    names.trust(trust)
-    checkpoint = read(path)
-    module = build(checkpoint, path)
-    config = stored_config(checkpoint)
-    if "decoding" in config:
-        module.decoding = instantiate(config["decoding"], Decoding, "decoding")
-    copy = data_state(checkpoint).get("copy", False)
-    data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
-    data.take_lengths(data_state(checkpoint).get("lengths"))
-    quantization.check(dtype, quantize, torch.device(device))
-    module = module.to(device, getattr(torch, dtype)).eval()
-    quantized = None if quantize is None else quantization.quantize(module.model)
-    return Trained(module, data, config, quantized)
 
 
 def read(path: str | Path, *, check: bool = True) -> dict[str, Any]:

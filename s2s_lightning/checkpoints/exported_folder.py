@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from s2s_lightning.callbacks.reports.configuration import CHECKPOINT_KEY
 from s2s_lightning.checkpoints.folder_digest import check_folder
+from s2s_lightning.checkpoints.keys import CHECKPOINT_KEY
 from s2s_lightning.config.yaml_files import parse_yaml
 from s2s_lightning.data.tokenizers.files import read_tokenizers
 from s2s_lightning.errors import UserError

@@ -27,12 +27,11 @@ from s2s_lightning.callbacks.checkpointing.monitors import Monitors
 from s2s_lightning.callbacks.checkpointing.new_settings import NewSettings
 from s2s_lightning.callbacks.checkpointing.stopping import StopWhenAsked
 from s2s_lightning.callbacks.diagnostics.skipped_steps import SkippedSteps
-from s2s_lightning.callbacks.reports.configuration import PLACES, WAYS_TO_START, Config, Configuration
+from s2s_lightning.callbacks.reports.configuration import Configuration
 from s2s_lightning.callbacks.weights.compile import Compile
 from s2s_lightning.callbacks.weights.draws import Draws
 from s2s_lightning.checkpoints.changed_settings import Change, changes, refuse_other_data, say, touched
 from s2s_lightning.checkpoints.checkpoint import (
-    VOCABULARY_SIZES,
     check_resumable,
     data_state,
     initialise_from,
@@ -41,6 +40,7 @@ from s2s_lightning.checkpoints.checkpoint import (
     stored_config,
     vocabulary_moves,
 )
+from s2s_lightning.checkpoints.keys import PLACES, VOCABULARY_SIZES, WAYS_TO_START, Config
 from s2s_lightning.checkpoints.memory_limit import MemoryLimit
 from s2s_lightning.cluster.children import LEAVE, end_with_parent, watch_children
 from s2s_lightning.cluster.loopback import stay_on_this_machine

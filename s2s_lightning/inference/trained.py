@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import EOS, PAD, UNK
-from s2s_lightning.callbacks.reports.configuration import Config
+from s2s_lightning.checkpoints.keys import Config
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.tokenizers.base import SPECIALS
 from s2s_lightning.decoding import Decoding, Demands, Phrase, phrases_of

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from s2s_lightning.callbacks.checkpointing.checkpoints import SAVED_AT
 from s2s_lightning.checkpoints.checkpoint import read
+from s2s_lightning.checkpoints.keys import SAVED_AT
 from s2s_lightning.errors import UserError
 from s2s_lightning.runs.folder import told_folder
 from s2s_lightning.runs.growing_files import LINES, cut_back, set_aside

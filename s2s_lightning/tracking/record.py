@@ -10,8 +10,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
-from s2s_lightning.callbacks.reports.configuration import Config
 from s2s_lightning.callbacks.reports.evaluation import Evaluation
+from s2s_lightning.checkpoints.keys import Config
 from s2s_lightning.errors import without_secrets
 from s2s_lightning.runs.trainer_queries import keeper, run_folder
 from s2s_lightning.tracking.facts import Facts, command, facts, now

@@ -15,8 +15,8 @@ from torch import Tensor
 
 import s2s_lightning
 from benchmarks.reduced import reduced
-from s2s_lightning.callbacks.reports.configuration import CHECKPOINT_KEY
 from s2s_lightning.checkpoints.checkpoint import instantiate, read
+from s2s_lightning.checkpoints.keys import CHECKPOINT_KEY
 from s2s_lightning.cli.commands import export
 from s2s_lightning.data import BPE, Bytes, Characters, Seq2SeqData, Unigram, Word, WordPiece
 from s2s_lightning.data.tokenizers import FromCheckpoint, Tokenizer, TokenizerFile

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from s2s_lightning.callbacks.checkpointing.epoch_over import epoch_over
 from s2s_lightning.callbacks.checkpointing.restart import batches_seen, ends_here, move, settle
+from s2s_lightning.checkpoints.keys import SAVED_AT
 from s2s_lightning.config.did_you_mean import closest, did_you_mean
 from s2s_lightning.data.position import in_window
 from s2s_lightning.errors import UserError, check_at_least
@@ -23,9 +24,6 @@ from s2s_lightning.runs.trainer_queries import run_folder
 from s2s_lightning.runs.whole_files import WholeFiles
 
 Mode = Literal["min", "max"]
-
-SAVED_AT = "s2s_lightning_saved_at"
-"""Key of a checkpoint -> when it was made, in seconds since 1970: of one step the later knows its validation."""
 
 PREVIOUS = {"last.ckpt": "previous.ckpt"}
 """Name of a checkpoint -> that of the one which it has replaced."""

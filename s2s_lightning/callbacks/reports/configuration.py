@@ -6,18 +6,8 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning import __version__
+from s2s_lightning.checkpoints.keys import CHECKPOINT_KEY, WAYS_TO_START, Config
 from s2s_lightning.runs.trainer_queries import run_folder
-
-Config = dict[str, Any]
-"""A configuration as YAML has it: mappings, lists, strings, numbers and null alone."""
-
-CHECKPOINT_KEY = "s2s_lightning_config"
-
-PLACES = ("resume", "run", "wait")
-"""Options that say where a run is, and how it begins there: those that repeat it are elsewhere."""
-
-WAYS_TO_START = ("ckpt_path", "init_from")
-"""What a run started from, which is no business of those that start from its checkpoints."""
 
 
 class Configuration(Callback):

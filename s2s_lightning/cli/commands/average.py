@@ -115,7 +115,8 @@ def _first(ranked: Sequence[Candidate], count: int, option: str, kind: str) -> l
 def candidates(path: Path) -> list[Candidate]:
     """A file itself; of a run's folder its checkpoints, one for each step, but for averages and what last.ckpt was."""
     from s2s_lightning.callbacks.checkpointing.checkpoints import PREVIOUS
-    from s2s_lightning.checkpoints.checkpoint import AVERAGE_OF, read
+    from s2s_lightning.checkpoints.checkpoint import read
+    from s2s_lightning.checkpoints.keys import AVERAGE_OF
 
     if not path.is_dir():
         return [candidate(path, read(path))]

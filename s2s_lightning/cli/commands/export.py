@@ -84,7 +84,8 @@ def model_card(options: argparse.Namespace) -> str:
 
 def writer(options: argparse.Namespace) -> Callable[[Path], None]:
     """What writes the asked-for format of the checkpoint into an existing folder."""
-    from s2s_lightning.checkpoints.checkpoint import load, read
+    from s2s_lightning.checkpoints.checkpoint import read
+    from s2s_lightning.inference.load import load
 
     if options.format == "ctranslate2":
         from s2s_lightning.inference.export import ctranslate2

@@ -61,7 +61,7 @@ def run(command: str, args: Sequence[str]) -> None:
     pairs = columns(options.src) if options.tgt is None else parallel(options.src, options.tgt)
 
     from s2s_lightning.callbacks.reports.summary import table
-    from s2s_lightning.checkpoints.checkpoint import load
+    from s2s_lightning.inference.load import load
     from s2s_lightning.inference.scoring import Total
 
     model, total = load(options.checkpoint, device(options.device), options.max_tokens), Total()

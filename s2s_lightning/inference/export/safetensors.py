@@ -8,9 +8,10 @@ import yaml
 from torch import Tensor
 
 from s2s_lightning import __version__
-from s2s_lightning.checkpoints.checkpoint import VOCABULARY_SIZES, data_state, stored_config, tied
+from s2s_lightning.checkpoints.checkpoint import data_state, stored_config, tied
 from s2s_lightning.checkpoints.exported_folder import CONFIG, MODEL, TIED, WEIGHTS
 from s2s_lightning.checkpoints.folder_digest import seal
+from s2s_lightning.checkpoints.keys import VOCABULARY_SIZES
 from s2s_lightning.data.tokenizers.files import write_tokenizers
 from s2s_lightning.errors import UserError
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from s2s_lightning import UNK
-from s2s_lightning.checkpoints.checkpoint import load
 from s2s_lightning.cluster.children import end_with_parent
 from s2s_lightning.data.copying import Copier
 from s2s_lightning.decoding import Decoding
@@ -16,6 +15,7 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.inference.generate.answers import BLANK, Answer
 from s2s_lightning.inference.generate.requests import Request
 from s2s_lightning.inference.generate.search import parse_search
+from s2s_lightning.inference.load import load
 from s2s_lightning.inference.trained import Explanation, Output, Trained
 
 
