@@ -57,6 +57,7 @@ from s2s_lightning.objectives import Objective
 from s2s_lightning.python.trainers import TRAINER_DEFAULTS, as_list, attach, beside
 from s2s_lightning.runs.finished import forget_end, mark_end
 from s2s_lightning.runs.folder import enter, is_time, new_run_folder
+from s2s_lightning.runs.growing_files import growing_files
 from s2s_lightning.runs.lock import hold, release
 from s2s_lightning.runs.resume import WAIT, named_run, tidy
 from s2s_lightning.tracking import Identity, Record, copied_from, identity_of, loggers
@@ -320,7 +321,9 @@ class CLI(LightningCLI):
             config["num_nodes"], processes = size
             config["devices"] = processes if config["devices"] == "auto" else config["devices"]
         refuse_foreign(as_list(config["callbacks"]))
-        folder = self._folder(Path(config["default_root_dir"]))
+        folder = self._folder(
+            Path(config["default_root_dir"]), growing_files([*as_list(config["callbacks"]), *callbacks])
+        )
         config["default_root_dir"] = folder
         config["logger"] = loggers(config["logger"], folder, self.command, self.goes_on_with)
         config["callbacks"] = [Monitors(), *as_list(config["callbacks"]), *self._default_callbacks(config, callbacks)]
@@ -332,14 +335,14 @@ class CLI(LightningCLI):
             rank_zero_info("trainer.precision=16-mixed: a CPU does not train in float16, so it is bf16-mixed here")
         return trainer
 
-    def _folder(self, root: Path) -> Path:
-        """The run's, which is there."""
+    def _folder(self, root: Path, growing: list[str]) -> Path:
+        """Return the run's folder, made if need be, without what an interrupted start left in its growing files."""
         if self.run is None:
             folder = new_run_folder(root / (self.name or type(self.model).__name__.lower()), self.command)
             if self.command == "fit":
                 hold(folder, 0.0)
             return folder
-        tidy(self.run)
+        tidy(self.run, growing)
         return enter(self.run.folder)
 
     def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:

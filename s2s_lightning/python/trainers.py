@@ -27,6 +27,7 @@ from s2s_lightning.experiments.sweeps.study_trial import of_environment
 from s2s_lightning.inference.search_tools import tools_of
 from s2s_lightning.runs.finished import forget_end, mark_end
 from s2s_lightning.runs.folder import enter, new_run_folder
+from s2s_lightning.runs.growing_files import growing_files
 from s2s_lightning.runs.lock import hold, release
 from s2s_lightning.runs.resume import WAIT, Run, named_run, newest, tidy
 from s2s_lightning.tracking import Record, loggers
@@ -114,7 +115,7 @@ class RunTrainer(Trainer):
         """
         if not self._begun:
             ckpt_path = ckpt_path or self.run.checkpoint
-            tidy(self.run)
+            tidy(self.run, growing_files(self.callbacks))  # type: ignore[attr-defined]
         elif ckpt_path == "last":
             ckpt_path = newest(self.run.folder)
         self._begun = True

@@ -1,9 +1,9 @@
 """Files of a run that grow line by line, and are cut back to where a resumed run goes on from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 from s2s_lightning.runs.trainer_queries import run_folder
@@ -12,14 +12,16 @@ from s2s_lightning.runs.whole_files import TEMPORARY
 LINES = "s2s_lightning_lines"
 """Key of a checkpoint -> name of each growing file -> its lines when the checkpoint was made."""
 
-GROWING = (
-    "metrics.csv",
-    "samples.jsonl",
-    "attention.csv",
-    "alignment.csv",
-    "gradient_flow.csv",
-    "update_ratio.csv",
-)
+METRICS = "metrics.csv"
+"""Name of the file of Lightning's CSV logger in a run's folder."""
+
+
+def growing_files(callbacks: Iterable[Callback]) -> list[str]:
+    """Return the names of a run's files that grow line by line.
+
+    A callback lists those that it writes in its attribute ``growing_files``, a user's own callback as well.
+    """
+    return [METRICS, *(name for each in callbacks for name in getattr(each, "growing_files", ()))]
 
 
 def lines_of(trainer: Trainer) -> dict[str, int]:
@@ -29,7 +31,8 @@ def lines_of(trainer: Trainer) -> dict[str, int]:
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             logger.save()
-    return {name: _content(run_folder(trainer) / name).count(b"\n") for name in GROWING}
+    names = growing_files(trainer.callbacks)  # type: ignore[attr-defined]
+    return {name: _content(run_folder(trainer) / name).count(b"\n") for name in names}
 
 
 def cut_back(folder: Path, lines: Mapping[str, int]) -> None:
@@ -46,9 +49,9 @@ def cut_back(folder: Path, lines: Mapping[str, int]) -> None:
             (folder / name).unlink()
 
 
-def set_aside(folder: Path) -> None:
+def set_aside(folder: Path, names: Iterable[str]) -> None:
     """What was written by a start of which there is no checkpoint gets a name of its own."""
-    for path in (folder / name for name in GROWING):
+    for path in (folder / name for name in names):
         if path.is_file():
             path.replace(path.with_name(f"before_{path.name}"))
 

@@ -1,7 +1,7 @@
 """The run that ``fit`` goes on with in its own folder, and the checkpoint to go on from."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,7 +118,7 @@ def _header(path: Path) -> Found | None:
     return Found(step, checkpoint.get(SAVED_AT, path.stat().st_mtime), path)
 
 
-def tidy(run: Run) -> None:
+def tidy(run: Run, growing: Iterable[str]) -> None:
     """Remove what a writing has left that was cut short, and from the logs what came after the checkpoint."""
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return
@@ -127,4 +127,4 @@ def tidy(run: Run) -> None:
     if run.checkpoint:
         cut_back(run.folder, read(run.checkpoint).get(LINES, {}))
     else:
-        set_aside(run.folder)
+        set_aside(run.folder, growing)

@@ -17,13 +17,9 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from s2s_lightning.callbacks import EMA, FindBatchSize, FindLearningRate, GradientFlow
 from s2s_lightning.errors import UserError
 from s2s_lightning.model import Seq2Seq
 from s2s_lightning.training.optimizer_state import NAMES, fitted, names_of_groups
-
-WHOLE_WEIGHTS = (EMA, FindBatchSize, FindLearningRate, GradientFlow)
-"""Callbacks that copy or restore the weights, or read gradients in an evaluation."""
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -40,7 +36,7 @@ class FSDP(ModelParallelStrategy):
         process_group_backend: nccl on GPUs and gloo on CPUs by default.
 
     Raises:
-        UserError: in a run with a callback that needs the weights as a whole.
+        UserError: a callback needs the weights as a whole, as its ``needs_whole_weights`` says.
     """
 
     def __init__(self, timeout: timedelta = timedelta(minutes=5), process_group_backend: str | None = None) -> None:
@@ -54,7 +50,7 @@ class FSDP(ModelParallelStrategy):
     def setup_environment(self) -> None:
         assert self.lightning_module is not None
         for callback in self.lightning_module.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, WHOLE_WEIGHTS):
+            if getattr(callback, "needs_whole_weights", False):
                 raise UserError(
                     f"{type(callback).__name__} needs the weights as a whole, and FSDP shards them: leave it out, or "
                     "train with configs/hardware/ddp_bf16.yaml"

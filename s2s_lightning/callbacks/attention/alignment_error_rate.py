@@ -50,6 +50,8 @@ class AlignmentErrorRate(Gathering[Judged]):
         UserError: the file cannot be read, does not fit the validation split, or there is no such layer or head.
     """
 
+    growing_files = ("alignment.csv",)
+
     stages = ("val",)
 
     def __init__(

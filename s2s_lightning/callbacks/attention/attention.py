@@ -46,6 +46,8 @@ class Attention(Gathering[Item]):
         UserError: the network has no such layer or head, before training; or a number is too small.
     """
 
+    growing_files = ("attention.csv",)
+
     stages = ("val",)
 
     def __init__(

@@ -90,6 +90,10 @@ class BestAndLast(Checkpoint):
         self._dropped: list[int] = []
         self._now: Validated | None = None
 
+    def followed(self) -> list[tuple[str, str]]:
+        """Return the option that names the metric, and the metric."""
+        return [("--checkpoint.monitor", self.monitor)]
+
     # When
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -81,6 +81,10 @@ class Patience(EarlyStopping):
         # Not strict: that the metric is missing is said by the checkpoints, with the right name.
         super().__init__(checkpoints.monitor, patience=patience, mode=checkpoints.mode, strict=False)
 
+    def followed(self) -> list[tuple[str, str]]:
+        """Return the option that names the metric, and the metric."""
+        return [("--checkpoint.monitor of --patience", self.monitor)]
+
     @property
     def longer(self) -> int | None:
         """The patience with which an exhausted run goes on; None when it is not exhausted."""

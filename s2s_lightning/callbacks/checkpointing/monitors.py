@@ -7,11 +7,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
-from s2s_lightning.callbacks.checkpointing.ending import Patience
 from s2s_lightning.callbacks.reports.evaluation import Evaluation
 from s2s_lightning.config.did_you_mean import closest, did_you_mean
 from s2s_lightning.errors import UserError
-from s2s_lightning.experiments.sweeps.study_trial import StudyTrial
 
 ALWAYS = ("train/*", "lr-*", "step", "epoch", "gradient_flow/*", "val/attention_*", "val/alignment_error_rate")
 """Names that callbacks of ours or of Lightning log, or may log, besides the evaluation."""
@@ -51,14 +49,13 @@ class Monitors(Callback):
 
 
 def followed(trainer: Trainer, pl_module: LightningModule) -> Iterator[Followed]:
-    """The metrics that the callbacks and the schedule of a training follow."""
+    """Yield the metrics that the callbacks and the schedule of a training follow.
+
+    A callback yields its own from a method ``followed``, a user's own callback as well.
+    """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, BestAndLast):
-            yield "--checkpoint.monitor", callback.monitor
-        elif isinstance(callback, Patience):
-            yield "--checkpoint.monitor of --patience", callback.monitor
-        elif isinstance(callback, StudyTrial):
-            yield "the sweep's metric.name", callback.metric
+        if hasattr(callback, "followed"):
+            yield from callback.followed()
         elif isinstance(callback, ModelCheckpoint) or (isinstance(callback, EarlyStopping) and callback.strict):
             yield f"the monitor of {type(callback).__name__}", callback.monitor or "epoch"
     schedule = getattr(pl_module, "schedule", None)

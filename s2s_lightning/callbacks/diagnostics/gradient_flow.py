@@ -69,6 +69,10 @@ class GradientFlow(Gathering[Pair]):
         UserError: a number below 1, or a max_length below 2.
     """
 
+    needs_whole_weights = True
+
+    growing_files = ("gradient_flow.csv",)
+
     stages = ("val",)
 
     def __init__(self, num_sentences: int = 8, every: int = 1, max_length: int = 200) -> None:

@@ -39,6 +39,8 @@ class UpdateRatio(Callback):
     others.
     """
 
+    growing_files = ("update_ratio.csv",)
+
     def __init__(self) -> None:
         self._before: dict[str, Before] = {}
 

@@ -56,6 +56,8 @@ class FindBatchSize(Callback):
             that does not fit.
     """
 
+    needs_whole_weights = True
+
     def __init__(
         self,
         memory: float | None = None,

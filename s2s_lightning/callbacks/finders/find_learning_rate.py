@@ -70,6 +70,8 @@ class FindLearningRate(Callback):
         UserError: a range that is empty, fewer steps than twice what the average looks back, or nothing to apply.
     """
 
+    needs_whole_weights = True
+
     def __init__(
         self,
         min_lr: float = 1e-6,

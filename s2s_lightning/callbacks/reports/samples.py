@@ -29,6 +29,8 @@ class Samples(Gathering[Output]):
         num_samples: sentences, spread over the validation split.
     """
 
+    growing_files = ("samples.jsonl",)
+
     stages = ("val",)
 
     def __init__(self, num_samples: int = 10) -> None:

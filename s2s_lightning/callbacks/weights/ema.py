@@ -27,6 +27,8 @@ class EMA(WeightAveraging):
         UserError: a decay that is not from 0 to below 1.
     """
 
+    needs_whole_weights = True
+
     def __init__(self, decay: float = 0.999) -> None:
         check_below_one(decay=decay)
         super().__init__(multi_avg_fn=self._average)

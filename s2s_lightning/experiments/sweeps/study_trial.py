@@ -32,6 +32,10 @@ class StudyTrial(Callback):
         self.may_stop: bool = said["may_stop"]
         self._reports = 0
 
+    def followed(self) -> list[tuple[str, str]]:
+        """Return the option that names the metric, and the metric."""
+        return [("the sweep's metric.name", self.metric)]
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
