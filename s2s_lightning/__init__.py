@@ -11,6 +11,8 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # a file in the working 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from s2s_lightning.trust.former import keep_former_names
+
 if TYPE_CHECKING:
     from s2s_lightning.inference.load import load
     from s2s_lightning.inference.trained import Trained
@@ -23,6 +25,8 @@ __all__ = ["BOS", "EOS", "PAD", "PROGRAM", "UNK", "Trained", "__version__", "loa
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary. A tokenizer that the user brings is mapped onto them."""
 
+
+keep_former_names()
 
 _HOMES = {
     "Trained": "s2s_lightning.inference.trained",

@@ -1,1 +1,1 @@
-"""Checkpoints: what is read from them, and what of it may be used."""
+"""Checkpoints: reading them, building their networks, averaging them."""

@@ -23,7 +23,7 @@ from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.model import Seq2Seq
 from s2s_lightning.training.module import Seq2SeqModule
 from s2s_lightning.trust.guard import check_names, known_names_alone
-from s2s_lightning.trust.names import allow, lookup
+from s2s_lightning.trust.names import allow, lookup, with_public_names
 from s2s_lightning.trust.signature import damage, is_own
 
 SETTLED = {
@@ -177,7 +177,7 @@ def _refuse(path: str, name: str, differs: bool) -> None:
 def stored_config(checkpoint: dict[str, Any]) -> Config:
     """The configuration of the run; of a run without the command line its model alone."""
     if config := checkpoint.get(CHECKPOINT_KEY):
-        return dict(config)
+        return dict(with_public_names(config))
     arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if k not in VOCABULARY_SIZES}
     return {"model": {"class_path": checkpoint["class_path"], "init_args": arguments}}
 

@@ -68,7 +68,7 @@ from s2s_lightning.training.schedules import Schedule
 from s2s_lightning.training.trainer_errors import explained, refuse_missing_package
 from s2s_lightning.training.trainer_settings import check_trainer
 from s2s_lightning.trust.guard import check_names, known_names_alone, without_places
-from s2s_lightning.trust.names import mentioned
+from s2s_lightning.trust.names import mentioned, with_public_names
 from s2s_lightning.trust.signature import is_own
 
 INJECTED = {
@@ -270,7 +270,7 @@ class CLI(LightningCLI):
         """The whole configuration as YAML has it."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
         plain = {key: value for key, value in config.items() if key not in ("config", *PLACES)}
-        hidden: Config = without_addresses_secrets(plain)
+        hidden: Config = without_addresses_secrets(with_public_names(plain))
         return hidden
 
     # Instantiation

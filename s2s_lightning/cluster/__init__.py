@@ -1,1 +1,1 @@
-"""Several processes of one training, on one machine or on many."""
+"""Signals, ranks and nodes: several processes of one training, on one machine or on many."""

@@ -1,1 +1,1 @@
-"""Settings: how they are read, and what is wrong with them."""
+"""Configurations: YAML files, the parser, and errors of both in one line."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers import SymbolTokenizer
+from s2s_lightning.data.tokenizers.base import Symbols
 from s2s_lightning.data.vocabularies import Tokenizers
 
 IdRows = list[list[int]]
@@ -17,8 +17,8 @@ class Copier(NamedTuple):
     source, where it stands there first. So an id depends on its pair alone, and is final when it is prepared.
     """
 
-    src: SymbolTokenizer
-    tgt: SymbolTokenizer
+    src: Symbols
+    tgt: Symbols
 
     @classmethod
     def of(cls, tokenizers: Tokenizers) -> "Copier | None":

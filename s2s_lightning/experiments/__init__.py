@@ -1,1 +1,1 @@
-"""experiments."""
+"""Experiments of many runs: sweeps and seeds."""

@@ -1,1 +1,1 @@
-"""inference."""
+"""A trained model at work: search, scores, generation, export."""

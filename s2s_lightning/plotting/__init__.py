@@ -1,1 +1,1 @@
-"""plotting."""
+"""Matrices and lines as pictures."""

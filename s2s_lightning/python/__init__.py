@@ -1,1 +1,1 @@
-"""python."""
+"""Trainers of Python programs."""

@@ -1,1 +1,1 @@
-"""runs."""
+"""The folder of a run: its files, its lock, and what resumes in it."""

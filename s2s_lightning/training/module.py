@@ -22,6 +22,7 @@ from s2s_lightning.training.follow_metric import FollowMetric
 from s2s_lightning.training.optimizer_state import keep_names
 from s2s_lightning.training.schedules import Constant, Schedule
 from s2s_lightning.training.sharding import shard
+from s2s_lightning.trust.names import full_name
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 
@@ -116,7 +117,7 @@ class Seq2SeqModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint names its class; parts that came by class path are no plain settings, and left to the run's."""
-        checkpoint["class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
+        checkpoint["class_path"] = full_name(type(self))
         settings = checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = {k: v for k, v in settings.items() if not callable(v)}
 

@@ -1,1 +1,1 @@
-"""trust."""
+"""Names of classes in files: which may be imported."""

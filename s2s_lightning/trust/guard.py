@@ -11,7 +11,7 @@ import jsonargparse
 from jsonargparse import _common
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.trust.names import allowed, full_name, known, mentioned, unknown
+from s2s_lightning.trust.names import allowed, known, mentioned, unknown
 
 OURS = "s2s_lightning"
 
@@ -40,7 +40,7 @@ def ours(packages: Sequence[str] = FOREIGN) -> set[str]:
         public = vars(sys.modules[package]).items() if package in sys.modules else ()
         for name, cls in public:
             if isinstance(cls, type) and cls.__module__.startswith(package) and name not in RUNS_CODE:
-                names.update((f"{package}.{name}", full_name(cls)))
+                names.update((f"{package}.{name}", f"{cls.__module__}.{cls.__qualname__}"))
     return {name for name in names if all(part.isidentifier() for part in name.split("."))}  # no local classes
 
 

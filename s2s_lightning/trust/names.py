@@ -15,11 +15,9 @@ from typing import Any, TypeVar
 
 from s2s_lightning import PROGRAM
 from s2s_lightning.errors import UserError
+from s2s_lightning.trust.former import FORMER, former_names
 
 T = TypeVar("T")
-
-FORMER: dict[str, str] = {}
-"""Full name of a class before its file was moved -> its name now."""
 
 DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 """Pattern of what can be the full name of a class or a function."""
@@ -81,13 +79,13 @@ def mentioned(value: Any) -> set[str]:
 
 
 def full_name(cls: type) -> str:
-    """Return the name under which a file keeps a class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    """Return the name under which a file keeps a class: the shortest that a package around its module shows."""
+    return min(names_of(cls), key=len)
 
 
 def names_of(cls: type) -> Iterator[str]:
     """Yield the full name of a class, and those under which the packages around its module show it."""
-    yield full_name(cls)
+    yield f"{cls.__module__}.{cls.__qualname__}"
     parts = cls.__module__.split(".")
     for end in range(1, len(parts)):
         package = ".".join(parts[:end])
@@ -95,13 +93,29 @@ def names_of(cls: type) -> Iterator[str]:
             yield f"{package}.{cls.__name__}"
 
 
+def with_public_names(value: Any) -> Any:
+    """Return a configuration in which each class that is imported has its ``full_name``, also if it had another."""
+    if isinstance(value, dict):
+        return {
+            key: _public_name(each) if key == "class_path" and isinstance(each, str) else with_public_names(each)
+            for key, each in value.items()
+        }
+    return [with_public_names(each) for each in value] if isinstance(value, list) else value
+
+
+def _public_name(name: str) -> str:
+    module, _, cls_name = name.rpartition(".")
+    cls = getattr(sys.modules.get(FORMER.get(module, module)), cls_name, None)
+    return full_name(cls) if isinstance(cls, type) else name
+
+
 def known(base: type[T]) -> dict[str, type[T]]:
-    """Return each name of each imported class below ``base``."""
+    """Return each name of each imported class below ``base``, former ones included."""
     classes, names = [base], {}
     while classes:
         cls = classes.pop()
         classes += type.__subclasses__(cls)
-        names.update(dict.fromkeys(names_of(cls), cls))
+        names.update(dict.fromkeys([*names_of(cls), *former_names(cls.__module__, cls.__qualname__)], cls))
     return names
 
 
@@ -116,7 +130,6 @@ def lookup(name: str, base: type[T], file: object) -> type[T]:
     Raises:
         UserError: the name is not known and its module is not trusted, or the class is another kind of thing.
     """
-    name = FORMER.get(name, name)
     cls: Any = known(base).get(name)
     if cls is None and is_trusted(name):
         cls = _imported(name, file)

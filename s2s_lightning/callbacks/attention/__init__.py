@@ -1,1 +1,1 @@
-"""attention."""
+"""Attention maps, their curves, and their agreement with word alignments."""

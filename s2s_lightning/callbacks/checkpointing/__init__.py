@@ -1,1 +1,1 @@
-"""checkpointing."""
+"""When checkpoints are written, and how a training ends."""

@@ -1,1 +1,1 @@
-"""finders."""
+"""Searches for a learning rate and a batch size before training."""

@@ -1,1 +1,1 @@
-"""reports."""
+"""Metrics, progress, pictures and samples of a run."""

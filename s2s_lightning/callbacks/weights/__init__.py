@@ -1,1 +1,1 @@
-"""weights."""
+"""Weights and random numbers: averages, freezing, pretrained embeddings, dropout of tokens."""

@@ -5,14 +5,11 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from s2s_lightning.data.cache import digest
 from s2s_lightning.errors import UserError
 from s2s_lightning.trust.names import full_name, lookup
-
-if TYPE_CHECKING:
-    from s2s_lightning.data.tokenizers.symbols import SymbolTokenizer
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 """How PAD, BOS, EOS and UNK are shown."""
@@ -37,6 +34,23 @@ def check_vocabulary(vocab_size: int | None, smallest: int, start: str, min_freq
         raise UserError(f"vocab_size={vocab_size}: it must be from {smallest} ({start}) to {LARGEST:,}")
     if not 0 <= min_frequency < 2**31:
         raise UserError(f"min_frequency={min_frequency}: it must be from 0, which keeps all, to below {2**31:,}")
+
+
+class Symbols(Protocol):
+    """A tokenizer whose ids are symbols of the text, words or characters, as a network that copies needs."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids in all."""
+
+    def cut(self, text: str) -> Sequence[str]:
+        """Return the symbols of a text, known or not."""
+
+    def lookup(self, symbols: Sequence[str]) -> list[int]:
+        """Return the id of each symbol, UNK of an unknown one."""
+
+    def spell(self, ids: Sequence[int], others: Sequence[str] = ()) -> str:
+        """Return the text of ids, of which those from ``vocab_size`` on are ``others``."""
 
 
 class Tokenizer(ABC):
@@ -104,7 +118,7 @@ class Tokenizer(ABC):
         """Return a string for each id that equals another vocabulary's where both ids are the same symbol."""
         return self.vocabulary()
 
-    def symbols(self) -> "SymbolTokenizer | None":
+    def symbols(self) -> Symbols | None:
         """Itself, where an id is a symbol that may be unknown and so worth copying: a word, a character."""
         return None
 

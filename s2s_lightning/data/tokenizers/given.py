@@ -5,23 +5,20 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from zipfile import is_zipfile
 
 import torch
 from tokenizers import Tokenizer as Backend
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, thaw
+from s2s_lightning.data.tokenizers.base import SPECIALS, Symbols, Tokenizer, thaw
 from s2s_lightning.data.tokenizers.files import read_tokenizers
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import check_text
 from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.trust.names import allow
 from s2s_lightning.trust.signature import damage, is_own
-
-if TYPE_CHECKING:
-    from s2s_lightning.data.tokenizers.symbols import SymbolTokenizer
 
 USUAL_NAMES = {
     "pad": ("<pad>", "[PAD]", "<|pad|>"),
@@ -211,7 +208,7 @@ class FromCheckpoint(Tokenizer):
     def identities(self) -> list[str]:
         return self._inner.identities()
 
-    def symbols(self) -> "SymbolTokenizer | None":
+    def symbols(self) -> Symbols | None:
         return self._inner.symbols()
 
     def frozen(self) -> dict[str, str]:

@@ -82,7 +82,7 @@ class SymbolTokenizer(Tokenizer):
     def identities(self) -> list[str]:
         return self._symbols  # as printed, a space and ▁ look alike
 
-    def symbols(self) -> "SymbolTokenizer":
+    def symbols(self) -> Self:
         return self
 
     def cut(self, text: str) -> Sequence[str]:

@@ -1,1 +1,1 @@
-"""jobs."""
+"""Processes that sweeps and seeds share."""
