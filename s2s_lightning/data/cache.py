@@ -24,7 +24,7 @@ from s2s_lightning.files import shown, sync_folder
 T = TypeVar("T")
 
 FORMAT = "2"
-"""Part of every key: raise it when the same corpus must give other ids or another file."""
+"""Part of every key: raise it when the same corpus must give another tokenizer, other ids or another file."""
 
 FULL = (
     errno.ENOSPC,

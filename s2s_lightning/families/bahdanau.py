@@ -148,13 +148,4 @@ class Bahdanau(Seq2SeqModule):
         rates = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
         encoder = RecurrentEncoder(d_embedding, "gru", 2 * d_model, num_layers, direction="both", **rates)
         decoder = BahdanauDecoder(d_embedding, encoder.shape, d_model, d_score=d_score, d_maxout=d_maxout, **rates)
-        super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_embedding,
-                tie_embeddings=tie_embeddings,
-            )
-        )
+        super().__init__(assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_embedding, tie_embeddings))

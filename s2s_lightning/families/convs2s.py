@@ -265,13 +265,7 @@ class ConvS2S(Seq2SeqModule):
             max_positions=max_positions,
         )
         model = assemble(
-            encoder,
-            decoder,
-            src_vocab_size=src_vocab_size,
-            tgt_vocab_size=tgt_vocab_size,
-            d_embedding=d_embedding,
-            tie_embeddings=tie_embeddings,
-            embedding_std=EMBEDDING_STD,
+            encoder, decoder, src_vocab_size, tgt_vocab_size, d_embedding, tie_embeddings, embedding_std=EMBEDDING_STD
         )
         if tie_embeddings == "none":  # the readout reads what dropout has enlarged, too
             _normal(model.readout.weight, dropout)  # type: ignore[arg-type]

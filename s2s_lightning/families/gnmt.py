@@ -198,13 +198,4 @@ class GNMT(Seq2SeqModule):
         rates = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
         encoder = GNMTEncoder(d_embedding, d_model, num_layers, **rates)
         decoder = GNMTDecoder(d_embedding, encoder.shape, d_model, num_layers, d_score=d_score, **rates)
-        super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_embedding,
-                tie_embeddings=tie_embeddings,
-            )
-        )
+        super().__init__(assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_embedding, tie_embeddings))

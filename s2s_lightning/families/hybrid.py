@@ -54,10 +54,10 @@ class Hybrid(Seq2SeqModule):
             assemble(
                 built,
                 decoder(d_embedding, built.shape),
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_embedding,
-                tie_embeddings=tie_embeddings,
+                src_vocab_size,
+                tgt_vocab_size,
+                d_embedding,
+                tie_embeddings,
                 embedding_std=embedding_std,
             )
         )

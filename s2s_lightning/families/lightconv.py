@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from s2s_lightning.model import (
 )
 from s2s_lightning.nn.attention import CrossAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
-from s2s_lightning.nn.layers import Activation, LayerDrop, pass_through
+from s2s_lightning.nn.layers import LayerDrop, pass_through
 from s2s_lightning.nn.lightweight_convolution import (
     CausalConvolution,
     CentredConvolution,
@@ -50,11 +50,12 @@ class ConvolutionalLayers(Layers):
 
     kernels: KernelKind = "light"
     kernel_dropout: float = 0.1
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
 
     def check(self, d_model: int, num_layers: int) -> None:
         """Raises UserError for what the layers of a Transformer refuse, and for rotary positions."""
         super().check(d_model, num_layers)
-        if self.positions == "rotary":
+        if str(self.positions) == "rotary":  # a program may pass it
             raise UserError(
                 "positions=rotary turns the queries and keys of self-attention, which these layers have not: "
                 "set it to sinusoidal or learned"
@@ -219,21 +220,11 @@ class _ConvolutionalTransformer(Seq2SeqModule):
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.
         tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_model: width of embeddings and states, a multiple of 2 * num_heads.
-        num_heads: kernels of each convolution, and heads of each attention over the source.
-        d_ff: inner width of the feed-forward layers.
         encoder_kernel_sizes: k of each layer of the encoder, odd; their number is that of the layers.
         decoder_kernel_sizes: k of each layer of the decoder.
-        dropout: on embeddings and on what each convolution, attention or feed-forward layer adds.
-        kernel_dropout: on the weights of the normalised kernels (DropConnect).
-        attention_dropout: on attention weights. Above 0, training takes a slower way to compute attention.
-        activation_dropout: between the two products of a feed-forward layer.
-        layer_drop: probability that a sentence skips a layer in training (Fan et al., 2020).
-        activation: of the feed-forward layers.
-        norm: layer normalisation before each layer ("pre", learns with any warm-up) or after it ("post").
-        positions: "sinusoidal" or "learned" vectors added to the embeddings.
-        max_positions: tokens with a learned position of their own, with positions "learned"; later ones share the last.
         tie_embeddings: what shares one matrix: "all" embeddings and the readout (the source's with a joint vocabulary
             alone), the "readout" and the target's, or "none".
+        options: as of ``ConvolutionalLayers``.
 
     Raises:
         UserError: d_model is no multiple of 2 * num_heads, an encoder's kernel is even, or there is no layer.
@@ -247,50 +238,19 @@ class _ConvolutionalTransformer(Seq2SeqModule):
         tgt_vocab_size: int | None = None,
         *,
         d_model: int = 256,
-        num_heads: int = 4,
-        d_ff: int = 1024,
         encoder_kernel_sizes: Sequence[int] = (3, 7, 15),
         decoder_kernel_sizes: Sequence[int] = (3, 7, 15),
-        dropout: float = 0.1,
-        kernel_dropout: float = 0.1,
-        attention_dropout: float = 0.0,
-        activation_dropout: float = 0.0,
-        layer_drop: float = 0.0,
-        activation: Activation = "relu",
-        norm: Literal["pre", "post"] = "pre",
-        positions: Literal["sinusoidal", "learned"] = "sinusoidal",
-        max_positions: int = 1024,
         tie_embeddings: Tie = "all",
+        **options: Any,
     ) -> None:
         for side, sizes in (("encoder", encoder_kernel_sizes), ("decoder", decoder_kernel_sizes)):
             if not sizes or min(sizes) < 1:
                 raise UserError(f"{side}_kernel_sizes={list(sizes)}: it must name a size of 1 or more for each layer")
-        layers = ConvolutionalLayers(
-            num_heads=num_heads,
-            kernels=self.kernels,
-            d_ff=d_ff,
-            dropout=dropout,
-            kernel_dropout=kernel_dropout,
-            attention_dropout=attention_dropout,
-            activation_dropout=activation_dropout,
-            layer_drop=layer_drop,
-            activation=activation,
-            norm=norm,
-            positions=positions,
-            max_positions=max_positions,
-        )
+        layers = ConvolutionalLayers(kernels=self.kernels, **options)
         encoder = LightConvEncoder(d_model, encoder_kernel_sizes, layers=layers)
         decoder = LightConvDecoder(d_model, encoder.shape, decoder_kernel_sizes, layers=layers)
         super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_model,
-                tie_embeddings=tie_embeddings,
-                embedding_std=1.0,
-            )
+            assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_model, tie_embeddings, embedding_std=1.0)
         )
 
 

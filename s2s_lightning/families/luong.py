@@ -235,13 +235,4 @@ class Luong(Seq2SeqModule):
             max_positions=max_positions,
             **rates,
         )
-        super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_embedding,
-                tie_embeddings=tie_embeddings,
-            )
-        )
+        super().__init__(assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_embedding, tie_embeddings))

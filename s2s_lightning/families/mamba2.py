@@ -256,13 +256,5 @@ class Mamba2(Seq2SeqModule):
             d_model, encoder.shape, num_decoder_layers, num_heads=num_heads, d_ff=d_ff, dropout=dropout, space=space
         )
         super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_model,
-                tie_embeddings=tie_embeddings,
-                embedding_std=1.0,
-            )
+            assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_model, tie_embeddings, embedding_std=1.0)
         )

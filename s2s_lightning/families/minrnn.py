@@ -122,15 +122,7 @@ class _MinRNN(Seq2SeqModule):
         encoder = BlockEncoder(d_model, num_encoder_layers, new_layer, blocks=blocks)
         decoder = BlockDecoder(d_model, encoder.shape, num_decoder_layers, new_layer, blocks=blocks)
         super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_model,
-                tie_embeddings=tie_embeddings,
-                embedding_std=1.0,
-            )
+            assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_model, tie_embeddings, embedding_std=1.0)
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,14 +42,14 @@ class ModernLayers:
     """What the layers of an encoder or a decoder are made of.
 
     Args:
-        num_heads: heads of queries, H.
-        num_kv_heads: heads of keys and values, a divisor of num_heads.
-        d_ff: inner width of the feed-forward layers.
+        num_heads: heads of queries.
+        num_kv_heads: heads of keys and values, a divisor of num_heads; equal to it: multi-head attention.
+        d_ff: inner width of the feed-forward layers; with a gate, 2/3 of a plain one's costs the same.
         dropout: on embeddings and on what each attention or feed-forward layer adds.
-        ffn: "swiglu" or "geglu" feed-forward layers with a gate and three matrices, or "plain" ones with GELU.
+        ffn: "swiglu" or "geglu" feed-forward layers with a gate, or "plain" ones with GELU.
         norm: "rms" or "layer" normalisation, without biases.
-        norm_at: normalise what a layer reads ("input"), what it adds ("output"), or both.
-        qk_norm: normalise queries and keys, head by head.
+        norm_at: normalise what a layer reads ("input"), what it adds ("output"), or both (Gemma 2, T5Gemma).
+        qk_norm: normalise queries and keys, head by head (Gemma 3).
         positions: "rotary" queries and keys, "sinusoidal" vectors added to the embeddings, or "none".
     """
 
@@ -283,19 +283,11 @@ class Modern(Seq2SeqModule):
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.
         tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_model: width of embeddings and states, a multiple of 2 * num_heads.
-        num_heads: heads of queries.
-        num_kv_heads: heads of keys and values, a divisor of num_heads; equal to it: multi-head attention.
-        d_ff: inner width of the feed-forward layers; with a gate, 2/3 of a plain one's costs the same.
         num_encoder_layers: layers of the encoder.
         num_decoder_layers: layers of the decoder.
-        dropout: on embeddings and on what each attention or feed-forward layer adds.
-        ffn: "swiglu" or "geglu" feed-forward layers with a gate, or "plain" ones with GELU.
-        norm: "rms" or "layer" normalisation, without biases.
-        norm_at: normalise what a layer reads ("input"), what it adds ("output"), or both (Gemma 2, T5Gemma).
-        qk_norm: normalise queries and keys, head by head (Gemma 3).
-        positions: "rotary" queries and keys, "sinusoidal" vectors added to the embeddings, or "none".
         tie_embeddings: what shares one matrix: "all" embeddings and the readout (the source's with a joint vocabulary
             alone), the "readout" and the target's, or "none".
+        options: as of ``ModernLayers``.
 
     Raises:
         UserError: d_model is no multiple of 2 * num_heads, or num_heads none of num_kv_heads.
@@ -309,41 +301,15 @@ class Modern(Seq2SeqModule):
         tgt_vocab_size: int | None = None,
         *,
         d_model: int = 256,
-        num_heads: int = 4,
-        num_kv_heads: int = 2,
-        d_ff: int = 683,
         num_encoder_layers: int = 3,
         num_decoder_layers: int = 3,
-        dropout: float = 0.1,
-        ffn: FFN = "swiglu",
-        norm: Norm = "rms",
-        norm_at: NormAt = "input",
-        qk_norm: bool = True,
-        positions: PositionKind = "rotary",
         tie_embeddings: Tie = "all",
+        **options: Any,
     ) -> None:
         check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
-        layers = ModernLayers(
-            num_heads=num_heads,
-            num_kv_heads=num_kv_heads,
-            d_ff=d_ff,
-            dropout=dropout,
-            ffn=ffn,
-            norm=norm,
-            norm_at=norm_at,
-            qk_norm=qk_norm,
-            positions=positions,
-        )
+        layers = ModernLayers(**options)
         encoder = ModernEncoder(d_model, num_encoder_layers, layers=layers)
         decoder = self.decoder(d_model, encoder.shape, num_decoder_layers, layers=layers)
         super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_model,
-                tie_embeddings=tie_embeddings,
-                embedding_std=1.0,
-            )
+            assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_model, tie_embeddings, embedding_std=1.0)
         )

@@ -240,10 +240,10 @@ class Pointer(Seq2SeqModule):
             assemble(
                 encoder,
                 decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_embedding,
-                tie_embeddings=tie_embeddings,
+                src_vocab_size,
+                tgt_vocab_size,
+                d_embedding,
+                tie_embeddings,
                 readout=partial(PointerGenerator, joint=tgt_vocab_size is None),
             )
         )

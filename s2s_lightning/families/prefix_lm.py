@@ -1,10 +1,12 @@
 """Decoder-only models: the source as a prefix read in both directions, and the language model without a source."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from s2s_lightning.families.merged import MergedContext, MergedDecoder, nothing_written
-from s2s_lightning.families.modern import FFN, ModernLayers, Norm, NormAt, PositionKind
+from s2s_lightning.families.modern import ModernLayers
 from s2s_lightning.model import Encoder, Memory, MemoryShape, State, Tie, assemble, masked_mean
 from s2s_lightning.nn.attention import padding_bias
 from s2s_lightning.training.module import Seq2SeqModule
@@ -72,18 +74,10 @@ class PrefixLM(Seq2SeqModule):
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.
         tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_model: width of embeddings and states, a multiple of 2 * num_heads.
-        num_heads: heads of queries.
-        num_kv_heads: heads of keys and values, a divisor of num_heads; equal to it: multi-head attention.
-        d_ff: inner width of the feed-forward layers; with a gate, 2/3 of a plain one's costs the same.
         num_layers: layers of the one stack.
-        dropout: on embeddings and on what each attention or feed-forward layer adds.
-        ffn: "swiglu" or "geglu" feed-forward layers with a gate, or "plain" ones with GELU.
-        norm: "rms" or "layer" normalisation, without biases.
-        norm_at: normalise what a layer reads ("input"), what it adds ("output"), or both.
-        qk_norm: normalise queries and keys, head by head.
-        positions: "rotary" queries and keys, "sinusoidal" vectors added to the embeddings, or "none".
         tie_embeddings: what shares one matrix: "all" embeddings and the readout (the source's with a joint vocabulary
             alone), the "readout" and the target's, or "none".
+        options: as of ``ModernLayers``.
 
     Raises:
         UserError: d_model is no multiple of 2 * num_heads, or num_heads none of num_kv_heads.
@@ -95,41 +89,15 @@ class PrefixLM(Seq2SeqModule):
         tgt_vocab_size: int | None = None,
         *,
         d_model: int = 256,
-        num_heads: int = 4,
-        num_kv_heads: int = 2,
-        d_ff: int = 683,
         num_layers: int = 6,
-        dropout: float = 0.1,
-        ffn: FFN = "swiglu",
-        norm: Norm = "rms",
-        norm_at: NormAt = "input",
-        qk_norm: bool = True,
-        positions: PositionKind = "rotary",
         tie_embeddings: Tie = "all",
+        **options: Any,
     ) -> None:
-        layers = ModernLayers(
-            num_heads=num_heads,
-            num_kv_heads=num_kv_heads,
-            d_ff=d_ff,
-            dropout=dropout,
-            ffn=ffn,
-            norm=norm,
-            norm_at=norm_at,
-            qk_norm=qk_norm,
-            positions=positions,
-        )
+        layers = ModernLayers(**options)
         encoder = EmbeddedSource(d_model)
         decoder = PrefixDecoder(d_model, encoder.shape, num_layers, layers=layers)
         super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_model,
-                tie_embeddings=tie_embeddings,
-                embedding_std=1.0,
-            )
+            assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_model, tie_embeddings, embedding_std=1.0)
         )
 
 

@@ -267,16 +267,7 @@ class QRNN(Seq2SeqModule):
             d_embedding, d_model, num_layers, kernel_size=kernel_size, direction=direction, dropout=dropout
         )
         decoder = QRNNDecoder(d_embedding, encoder.shape, d_model, num_layers, kernel_size=kernel_size, dropout=dropout)
-        super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_embedding,
-                tie_embeddings=tie_embeddings,
-            )
-        )
+        super().__init__(assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_embedding, tie_embeddings))
 
 
 def initialise(linear: nn.Module) -> None:

@@ -202,13 +202,5 @@ class RetNet(Seq2SeqModule):
         encoder = RetNetEncoder(d_model, num_encoder_layers, **sizes)
         decoder = RetNetDecoder(d_model, encoder.shape, num_decoder_layers, **sizes)
         super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_model,
-                tie_embeddings=tie_embeddings,
-                embedding_std=1.0,
-            )
+            assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_model, tie_embeddings, embedding_std=1.0)
         )

@@ -212,16 +212,7 @@ class _FixedContext(Seq2SeqModule):
         rates = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
         encoder = RecurrentEncoder(d_embedding, self.cell, d_model, num_layers, direction=direction, **rates)
         decoder = self.decoder(d_embedding, encoder.shape, self.cell, d_model, num_layers, **rates)
-        super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_embedding,
-                tie_embeddings=tie_embeddings,
-            )
-        )
+        super().__init__(assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_embedding, tie_embeddings))
 
 
 class RNN(_FixedContext):

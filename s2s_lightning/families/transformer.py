@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class Layers:
         activation_dropout: between the two products of a feed-forward layer.
         layer_drop: probability that a sentence skips a layer in training (Fan et al., 2020).
         activation: of the feed-forward layers.
-        norm: layer normalisation before each layer ("pre") or after it ("post").
+        norm: layer normalisation before each layer ("pre", learns with any warm-up) or after it ("post", the paper's).
         positions: "sinusoidal" or "learned" vectors added to the embeddings, or "rotary" queries and keys.
         max_positions: tokens with a learned position of their own, with positions "learned"; later ones share the last.
     """
@@ -252,20 +252,11 @@ class Transformer(Seq2SeqModule):
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.
         tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_model: width of embeddings and states, a multiple of 2 * num_heads.
-        num_heads: heads of each attention.
-        d_ff: inner width of the feed-forward layers.
         num_encoder_layers: layers of the encoder.
         num_decoder_layers: layers of the decoder.
-        dropout: on embeddings and on what each attention or feed-forward layer adds.
-        attention_dropout: on attention weights. Above 0, training takes a slower way to compute attention.
-        activation_dropout: between the two products of a feed-forward layer.
-        layer_drop: probability that a sentence skips a layer in training (Fan et al., 2020).
-        activation: of the feed-forward layers.
-        norm: layer normalisation before each layer ("pre", learns with any warm-up) or after it ("post", the paper's).
-        positions: "sinusoidal" or "learned" vectors added to the embeddings, or "rotary" queries and keys.
-        max_positions: tokens with a learned position of their own, with positions "learned"; later ones share the last.
         tie_embeddings: what shares one matrix: "all" embeddings and the readout (the source's with a joint vocabulary
             alone), the "readout" and the target's, or "none".
+        options: as of ``Layers``.
 
     Raises:
         UserError: d_model is no multiple of 2 * num_heads.
@@ -277,45 +268,17 @@ class Transformer(Seq2SeqModule):
         tgt_vocab_size: int | None = None,
         *,
         d_model: int = 256,
-        num_heads: int = 4,
-        d_ff: int = 1024,
         num_encoder_layers: int = 3,
         num_decoder_layers: int = 3,
-        dropout: float = 0.1,
-        attention_dropout: float = 0.0,
-        activation_dropout: float = 0.0,
-        layer_drop: float = 0.0,
-        activation: Activation = "relu",
-        norm: Literal["pre", "post"] = "pre",
-        positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal",
-        max_positions: int = 1024,
         tie_embeddings: Tie = "all",
+        **options: Any,
     ) -> None:
         check_at_least(1, num_encoder_layers=num_encoder_layers, num_decoder_layers=num_decoder_layers)
-        layers = Layers(
-            num_heads=num_heads,
-            d_ff=d_ff,
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            activation_dropout=activation_dropout,
-            layer_drop=layer_drop,
-            activation=activation,
-            norm=norm,
-            positions=positions,
-            max_positions=max_positions,
-        )
+        layers = Layers(**options)
         encoder = TransformerEncoder(d_model, num_encoder_layers, layers=layers)
         decoder = TransformerDecoder(d_model, encoder.shape, num_decoder_layers, layers=layers)
         super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_model,
-                tie_embeddings=tie_embeddings,
-                embedding_std=1.0,
-            )
+            assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_model, tie_embeddings, embedding_std=1.0)
         )
 
 

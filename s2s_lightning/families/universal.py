@@ -3,7 +3,7 @@
 Shape letter: R steps of the recurrence in depth.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from s2s_lightning.model import (
 from s2s_lightning.nn.attention import padding_bias
 from s2s_lightning.nn.cache import Cache
 from s2s_lightning.nn.dropout import Dropout
-from s2s_lightning.nn.layers import Activation, LayerDrop, pass_through
+from s2s_lightning.nn.layers import LayerDrop, pass_through
 from s2s_lightning.nn.positions import SinusoidalPositions
 from s2s_lightning.training.module import Seq2SeqModule
 
@@ -164,20 +164,11 @@ class UniversalTransformer(Seq2SeqModule):
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.
         tgt_vocab_size: symbols of the target vocabulary; null: one vocabulary for both sides.
         d_model: width of embeddings and states, a multiple of 2 * num_heads.
-        num_heads: heads of each attention.
-        d_ff: inner width of the feed-forward layer, the paper's transition function.
         num_encoder_steps: how often the encoder's layer is applied.
         num_decoder_steps: how often the decoder's layer is applied.
-        dropout: on embeddings and on what each attention or feed-forward layer adds.
-        attention_dropout: on attention weights. Above 0, training takes a slower way to compute attention.
-        activation_dropout: between the two products of a feed-forward layer.
-        layer_drop: probability that a sentence skips a step in training (Fan et al., 2020).
-        activation: of the feed-forward layer.
-        norm: layer normalisation before each layer ("pre", learns with any warm-up) or after it ("post", the paper's).
-        positions: "sinusoidal" or "learned" vectors added before each step, or "rotary" queries and keys.
-        max_positions: tokens with a learned position of their own, with positions "learned"; later ones share the last.
         tie_embeddings: what shares one matrix: "all" embeddings and the readout (the source's with a joint vocabulary
             alone), the "readout" and the target's, or "none".
+        options: as of ``Layers``.
 
     Raises:
         UserError: d_model is no multiple of 2 * num_heads.
@@ -189,43 +180,15 @@ class UniversalTransformer(Seq2SeqModule):
         tgt_vocab_size: int | None = None,
         *,
         d_model: int = 256,
-        num_heads: int = 4,
-        d_ff: int = 1024,
         num_encoder_steps: int = 4,
         num_decoder_steps: int = 4,
-        dropout: float = 0.1,
-        attention_dropout: float = 0.0,
-        activation_dropout: float = 0.0,
-        layer_drop: float = 0.0,
-        activation: Activation = "relu",
-        norm: Literal["pre", "post"] = "pre",
-        positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal",
-        max_positions: int = 1024,
         tie_embeddings: Tie = "all",
+        **options: Any,
     ) -> None:
         check_at_least(1, num_encoder_steps=num_encoder_steps, num_decoder_steps=num_decoder_steps)
-        layers = Layers(
-            num_heads=num_heads,
-            d_ff=d_ff,
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-            activation_dropout=activation_dropout,
-            layer_drop=layer_drop,
-            activation=activation,
-            norm=norm,
-            positions=positions,
-            max_positions=max_positions,
-        )
+        layers = Layers(**options)
         encoder = UniversalEncoder(d_model, num_encoder_steps, layers=layers)
         decoder = UniversalDecoder(d_model, encoder.shape, num_decoder_steps, layers=layers)
         super().__init__(
-            assemble(
-                encoder,
-                decoder,
-                src_vocab_size=src_vocab_size,
-                tgt_vocab_size=tgt_vocab_size,
-                d_embedding=d_model,
-                tie_embeddings=tie_embeddings,
-                embedding_std=1.0,
-            )
+            assemble(encoder, decoder, src_vocab_size, tgt_vocab_size, d_model, tie_embeddings, embedding_std=1.0)
         )

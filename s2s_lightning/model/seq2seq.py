@@ -160,11 +160,11 @@ Tie = Literal["all", "readout", "none"]
 def assemble(
     encoder: Encoder,
     decoder: Decoder,
-    *,
     src_vocab_size: int,
     tgt_vocab_size: int | None,
     d_embedding: int,
     tie_embeddings: Tie,
+    *,
     embedding_std: float | None = None,
     readout: Callable[[Tensor], Readout] = LinearReadout,
 ) -> Seq2Seq:
@@ -175,6 +175,7 @@ def assemble(
         d_embedding: E of both sides; it must equal the decoder's ``d_out`` when the readout is tied.
         embedding_std: of what the embeddings give at first, E^-0.5 by default. A matrix that the readout shares begins
             with E^-0.5, as logits need, and what it gives is scaled (by E^0.5 in Vaswani et al., 2017, 3.4).
+        tie_embeddings: what shares one matrix.
         readout: of the matrix (V, D) that makes logits.
 
     Raises:

@@ -127,10 +127,15 @@ class Tokenizer(ABC):
         return {key: value for key, value in vars(self).items() if not key.startswith("_")}
 
     def spec(self) -> str:
-        """What decides, with the texts, what training gives: class, options, and the class's own source file."""
-        file = getattr(sys.modules[type(self).__module__], "__file__", None)
+        """Return what decides, with the texts, what training gives: class, options, and a user's own source file.
+
+        The classes of this package have ``data.cache.FORMAT`` as their version instead.
+        """
+        cls = type(self)
+        ours = cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+        file = None if ours else getattr(sys.modules[cls.__module__], "__file__", None)
         source = Path(file).read_text(encoding="utf-8") if file else ""
-        return digest(type(self).__qualname__, json.dumps(self.options(), sort_keys=True), source)
+        return digest(cls.__qualname__, json.dumps(self.options(), sort_keys=True), source)
 
 
 def thaw(frozen: dict[str, str], file: object = "a checkpoint") -> Tokenizer:
