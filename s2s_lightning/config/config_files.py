@@ -9,6 +9,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from s2s_lightning.config.did_you_mean import closest, did_you_mean
+from s2s_lightning.config.shipped import names, shipped
 from s2s_lightning.config.yaml_files import parse_yaml, read_yaml
 from s2s_lightning.errors import UserError
 
@@ -34,6 +35,8 @@ def given(args: Sequence[str]) -> dict[str, Any]:
 def arranged(command: str, args: Sequence[str]) -> list[str]:
     """Return the arguments with the files first: what is typed holds, wherever it stands.
 
+    A file that does not exist is looked for among the shipped ones: ``--config transformer`` works in any folder.
+
     The commands that evaluate take their checkpoint as the first word, too: ``test RUN`` is ``test --ckpt_path RUN``.
     """
     words = list(args)
@@ -44,9 +47,11 @@ def arranged(command: str, args: Sequence[str]) -> list[str]:
     while words:
         word = words.pop(0)
         if word in ("--config", "-c") and words:
-            files += [word, words.pop(0)]
+            files += [word, shipped(words.pop(0), "configs")]
+        elif word.startswith("--config="):
+            files += ["--config", shipped(word.removeprefix("--config="), "configs")]
         else:
-            (files if word.startswith("--config=") else options).append(word)
+            options.append(word)
     return files + options
 
 
@@ -90,7 +95,8 @@ def mapping(source: str) -> dict[str, Any]:
         said = repr(str(content))
         raise UserError(f"{source} must map keys to values, but says {said if len(said) < 100 else said[:100] + '...'}")
     siblings = {sibling.stem: str(sibling) for sibling in path.parent.glob("*.yaml")}
-    hint = did_you_mean(siblings.get(closest(path.stem, siblings) or ""))
+    known = {name: name for name in names("configs")} | siblings
+    hint = did_you_mean(known.get(closest(path.stem, known) or ""))
     raise UserError(f"there is no configuration file {source}{hint}")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from s2s_lightning import PROGRAM
 from s2s_lightning.cli.commands.arguments import Arguments
+from s2s_lightning.config.shipped import shipped
 from s2s_lightning.errors import UserError, check_at_least, without_secrets
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ A URL with a password is best given by ${STORAGE}, since others see command line
 def arguments() -> Arguments:
     parser = Arguments("sweep", "Search settings by a W&B sweep file, without an account.", EPILOG)
     add = parser.add_argument
-    add("file", metavar="FILE", help="a W&B sweep file: method grid, random or bayes, metric, parameters, command, ...")
+    add(
+        "file",
+        metavar="FILE",
+        help="a W&B sweep file, or the name of a shipped one such as lr: method grid, random or bayes, metric, "
+        "parameters, command, ...",
+    )
     add("--count", metavar="N", type=int, help="trials in all (default: the file's run_cap, or the size of its grid)")
     add("--parallel", metavar="N", type=int, default=1, help="trials at once, which share the cores (default: 1)")
     add(
@@ -66,6 +72,7 @@ def run(command: str, args: Sequence[str]) -> None:
     from s2s_lightning.experiments.sweeps.study import Study
     from s2s_lightning.experiments.sweeps.sweep_file import read
 
+    options.file = shipped(options.file, "sweeps")
     sweep = read(Path(options.file))
     limit = trials_in_all(options.count, sweep)
     options.folder = Path(options.folder or Path("runs/sweeps", sweep.name))
