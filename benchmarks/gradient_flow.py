@@ -1,6 +1,6 @@
 """Gradients through time of an Elman network and an LSTM that learn to copy a long sequence: a picture and a table.
 
-    python benchmarks/gradient_flow.py --picture docs/gradient_flow.png
+    python benchmarks/gradient_flow.py --picture docs/experiments/gradient_flow.png
 
 Both have one layer, read forwards, and hand nothing but their last state to the decoder, so that the loss of the first
 tokens is felt in the encoder's first steps through the whole sequence or not at all. The Elman network begins once with

@@ -1,6 +1,6 @@
 """What a training step and a decoding step cost as sequences grow: time and memory of every family, at equal sizes.
 
-    python -m benchmarks.scaling --results scaling.jsonl --picture docs/scaling.png > table.md
+    python -m benchmarks.scaling --results scaling.jsonl --picture docs/measured/scaling.png > table.md
 
 Each configuration of ``configs/`` is built with every width at most ``--width`` and trained for a step on one pair of
 source and target of equal length; then a decoding step is taken where the target is as long. Lengths double until a

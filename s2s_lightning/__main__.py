@@ -69,7 +69,7 @@ def usage() -> str:
             "",
             f"first run: {PROGRAM} fit --config configs/transformer.yaml",
             f"options of a command: {PROGRAM} COMMAND --help",
-            "classes of another's file: --trust MODULE, with any command (docs/security.md)",
+            "classes of another's file: --trust MODULE, with any command (docs/start/security.md)",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""The commands and the program of docs/attention.md."""
+"""The commands and the program of docs/models/attention.md."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers.documents import blocks, commands, type_in, workplace
 
-DOCUMENT = "docs/attention.md"
+DOCUMENT = "docs/models/attention.md"
 
 TINY = """
 data: {corpus: {class_path: Generated, init_args: {max_length: 4, train_pairs: 60, val_pairs: 4, test_pairs: 4}}}

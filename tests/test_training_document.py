@@ -1,4 +1,4 @@
-"""The commands of docs/training.md run as they are typed."""
+"""The commands of docs/start/training.md run as they are typed."""
 
 import gzip
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from tests.helpers.documents import commands, type_in, workplace
 
-DOCUMENT = "docs/training.md"
+DOCUMENT = "docs/start/training.md"
 
 
 @pytest.fixture

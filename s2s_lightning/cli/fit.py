@@ -165,7 +165,7 @@ class CLI(LightningCLI):
             "--compile",
             type=bool,
             default=False,
-            help="compile the network for training, which takes minutes at the start; see docs/hardware.md",
+            help="compile the network for training, which takes minutes at the start; see docs/cluster/hardware.md",
         )
         parser.add_argument(
             "--init_from",
@@ -464,7 +464,7 @@ def refuse_foreign(callbacks: Sequence[Callback]) -> None:
         if any(isinstance(callback, theirs) for callback in callbacks):
             raise UserError(
                 f"trainer.callbacks: {theirs.__name__} sets what no part of this package reads; take {ours} "
-                "(docs/finding.md)"
+                "(docs/experiments/finding.md)"
             )
     if any(isinstance(each, StochasticWeightAveraging) and each._device is not None for each in callbacks):
         raise UserError(

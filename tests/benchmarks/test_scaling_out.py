@@ -77,6 +77,6 @@ def test_the_last_bucket_is_what_the_others_leave() -> None:
 
 def test_the_tables_of_the_document_are_those_that_are_printed() -> None:
     cases = papers(50e12, [25_000, 400_000])
-    text = (ROOT / "docs/scaling_out.md").read_text()
+    text = (ROOT / "docs/measured/scaling_out.md").read_text()
     assert limits(cases, 2e-5) in text
     assert speeds(cases[-1], 2e-5) in text

@@ -177,7 +177,7 @@ def test_nothing_is_pickled_and_an_export_of_an_export_is_the_same(trained: Run,
 
 
 def test_ctranslate2_translates_as_we_generate(trained: Run, tmp_path: Path) -> None:
-    """From text to text, as docs/exporting.md does it."""
+    """From text to text, as docs/search/exporting.md does it."""
     engine = pytest.importorskip("ctranslate2")
     done("export", trained.last, "-o", tmp_path / "out", "--format", "ctranslate2")
     tokenizers = Seq2SeqData(tokenizers_from=str(tmp_path / "out")).tokenizers

@@ -1,4 +1,4 @@
-"""Law 32: each option that docs/resuming.md says acts on resume acts."""
+"""Law 32: each option that docs/cluster/resuming.md says acts on resume acts."""
 
 import shutil
 from pathlib import Path

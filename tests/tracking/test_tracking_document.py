@@ -1,4 +1,4 @@
-"""The commands of docs/tracking.md run as they are typed, without W&B, which the other files are about."""
+"""The commands of docs/experiments/tracking.md run as they are typed, without W&B, which the other files are about."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers.documents import blocks, commands, type_in, workplace
 
-DOCUMENT = "docs/tracking.md"
+DOCUMENT = "docs/experiments/tracking.md"
 SMALL = "--data.corpus Generated --data.tokenizer Characters --model.d_model 16 --model.d_embedding 16"
 
 

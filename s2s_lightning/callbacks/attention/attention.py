@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Attention(Gathering[Item]):
-    """Shows what validation sentences attend to, as ``docs/attention.md`` tells.
+    """Shows what validation sentences attend to, as ``docs/models/attention.md`` tells.
 
     ``attention.png`` for the decoded hypotheses, ``attention_reference.png`` for the references, both force-decoded
     after validation: a row is a token that was emitted, a column a source token. ``attention.npz`` has the weights of

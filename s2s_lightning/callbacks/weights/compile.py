@@ -18,7 +18,7 @@ class Compile(Callback):
 
     Searches, validation and the search for what is not finite run as ever, and so does the loss, which makes its
     gradients itself. Names of weights, and so checkpoints, are the same with and without. Recurrences stay as they are:
-    see ``docs/hardware.md`` for the families that it is of use to.
+    see ``docs/cluster/hardware.md`` for the families that it is of use to.
 
     Args:
         backend: of torch.compile.

@@ -1,4 +1,4 @@
-"""docs/seeds.md: its commands are understood, and its table is what the report makes of its numbers."""
+"""docs/experiments/seeds.md: its commands are understood, and its table is what the report makes of its numbers."""
 
 import shlex
 
@@ -9,7 +9,7 @@ from s2s_lightning.experiments.seeds.report import cells
 from s2s_lightning.runs.results import Result
 from tests.helpers.documents import blocks, commands
 
-DOCUMENT = "docs/seeds.md"
+DOCUMENT = "docs/experiments/seeds.md"
 
 
 @pytest.mark.parametrize("command", commands(DOCUMENT))
