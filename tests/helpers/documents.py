@@ -54,5 +54,5 @@ def tree() -> str:
         if sentence := (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]:
             name = path.relative_to(package).as_posix().replace("__init__.py", "")
             first = re.split(r"(?<=[a-z)`])\.(?: |$)", " ".join(sentence.split()))[0]
-            lines.append(f"{name or '__init__.py':34}{first}")
+            lines.append(f"{name or '__init__.py':50}{first}")
     return "\n".join(lines)

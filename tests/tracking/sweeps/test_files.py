@@ -124,7 +124,9 @@ def test_null_on_the_command_line_is_refused_as_the_document_says(tmp_path: Path
 
 def test_the_document_lists_the_files_with_their_search_and_metric() -> None:
     rows = re.findall(
-        r"^\| `(sweeps/.*)` \| .* \| (.*) \| `(.*)` \|$", (ROOT / "docs/experiments/sweeps.md").read_text(), re.MULTILINE
+        r"^\| `(sweeps/.*)` \| .* \| (.*) \| `(.*)` \|$",
+        (ROOT / "docs/experiments/sweeps.md").read_text(),
+        re.MULTILINE,
     )
     listed = {name: (search.lower()[:5], metric) for name, search, metric in rows}
     files = {f"sweeps/{path.name}": yaml.safe_load(path.read_text()) for path in SHIPPED}
