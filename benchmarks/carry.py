@@ -14,9 +14,9 @@ import yaml
 from torch import Tensor
 
 from s2s_lightning import EOS
-from s2s_lightning.architecture import Seq2Seq, State, tree_map
-from s2s_lightning.checkpoint import instantiate
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.checkpoints.checkpoint import instantiate
+from s2s_lightning.model import Seq2Seq, State, tree_map
+from s2s_lightning.training.module import Seq2SeqModule
 
 VOCABULARY = 100
 """Symbols of both sides; the carry does not depend on it."""

@@ -3,7 +3,7 @@
     python -m benchmarks.cluster_failures [NAME]...
 
 On a SLURM of its own (tests/cluster/slurm_cluster.sh: root on Linux), with a process-group timeout of 20 s and nodes
-that SLURM gives up after 15 s. Prints the table of docs/cluster.md; takes about a minute for each.
+that SLURM gives up after 15 s. Prints the table of docs/cluster/slurm.md; takes about a minute for each.
 """
 
 import sys

@@ -64,10 +64,10 @@ class Contestant(NamedTuple):
 def ours(setting: Setting, share: slice, patience: float = math.inf, **numbers: Any) -> Search:
     """As ``generate`` does it, in float32 unless ``numbers`` say otherwise."""
     import torch
+    from s2s_lightning.inference.load import load
 
-    from s2s_lightning.checkpoint import load
     from s2s_lightning.decoding import Beam, Power
-    from s2s_lightning.packing import pack
+    from s2s_lightning.inference.packed_linear import pack
 
     trained = load(setting.checkpoint, max_tokens=setting.max_tokens, **numbers)
     pack(trained.module.model)
@@ -92,9 +92,9 @@ def hugging_face(setting: Setting, share: slice, stopping: bool | str = False) -
     """
     import torch
     from hugging_face import twin
+    from s2s_lightning.inference.load import load
 
     from s2s_lightning import BOS, EOS, PAD
-    from s2s_lightning.checkpoint import load
 
     trained = load(setting.checkpoint, max_tokens=setting.max_tokens)
     batches, network = list(trained.data.encode_sources(setting.sources))[share], twin(trained.module.model)
@@ -123,9 +123,9 @@ def ctranslate2(setting: Setting, share: slice, workers: int = 1, compute_type: 
     """``translate_batch``, which sorts and batches by itself; several workers are threads of its one process."""
     import torch
     from ctranslate2 import Translator
+    from s2s_lightning.inference.load import load
 
-    from s2s_lightning.checkpoint import load
-    from s2s_lightning.exporting.vocabulary import pieces
+    from s2s_lightning.inference.export.vocabulary import pieces
 
     data = load(setting.checkpoint).data
     vocabulary = pieces(data.tokenizers.src)
@@ -174,7 +174,7 @@ BASE = "Hugging Face"
 def work(contestant: Contestant, setting: Setting, share: slice, pipe: Connection) -> None:
     """A process: decodes when it is told to, and answers with what it found."""
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-    from s2s_lightning.memory import reuse_freed_memory
+    from s2s_lightning.runs.malloc import reuse_freed_memory
 
     reuse_freed_memory()
     import torch
@@ -255,10 +255,10 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     import sacrebleu
+    from s2s_lightning.inference.load import load
 
-    from s2s_lightning.checkpoint import load
-    from s2s_lightning.exporting.ctranslate2 import convert
     from s2s_lightning.files import read_lines
+    from s2s_lightning.inference.export.ctranslate2 import convert
 
     args = parse()
     sources, references = list(read_lines(args.src)), list(read_lines(args.ref))

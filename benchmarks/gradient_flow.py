@@ -1,6 +1,6 @@
 """Gradients through time of an Elman network and an LSTM that learn to copy a long sequence: a picture and a table.
 
-    python benchmarks/gradient_flow.py --picture docs/gradient_flow.png
+    python benchmarks/gradient_flow.py --picture docs/experiments/gradient_flow.png
 
 Both have one layer, read forwards, and hand nothing but their last state to the decoder, so that the loss of the first
 tokens is felt in the encoder's first steps through the whole sequence or not at all. The Elman network begins once with
@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS
-from s2s_lightning.architecture import Seq2Seq
-from s2s_lightning.batch import Batch
-from s2s_lightning.callbacks.curves import Chart, Line, save
-from s2s_lightning.callbacks.gradient_flow import Norm, means, slope
+from s2s_lightning.callbacks.diagnostics.gradient_flow import Norm, means, slope
+from s2s_lightning.callbacks.diagnostics.through_time import encoder_norms
 from s2s_lightning.families import LSTM, RNN
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
-from s2s_lightning.through_time import encoder_norms
+from s2s_lightning.plotting.lines import Chart, Line, save
+from s2s_lightning.training.module import Seq2SeqModule
 
 SYMBOLS = 8
 SIZES = {"src_vocab_size": 4 + SYMBOLS, "d_embedding": 32, "d_model": 128, "num_layers": 1, "dropout": 0.0}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.families.transformer import DecoderLayer, EncoderLayer, TransformerDecoder, TransformerEncoder
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.nn.attention import CrossAttention, SelfAttention
 from s2s_lightning.nn.layers import ACTIVATIONS, PreNorm
 from s2s_lightning.nn.positions import RotaryPositions

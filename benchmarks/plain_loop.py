@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from s2s_lightning import BOS, PAD
 from s2s_lightning.families import Transformer
-from s2s_lightning.loss import linear_cross_entropy
+from s2s_lightning.nn.linear_cross_entropy import linear_cross_entropy
 
 Pair = tuple[Tensor, Tensor]
 MAX_TOKENS = 4096

@@ -25,8 +25,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from s2s_lightning.batch import Batch
-from s2s_lightning.cli import CLI
+from s2s_lightning.cli.fit import CLI
+from s2s_lightning.model import Batch
 
 LEAD, SAMPLE = 4.0, 16.0
 """CPU-seconds before the steps of a second are counted, and in which they are."""
@@ -77,9 +77,9 @@ def fit(config: Path, root: str, clock: Clock, *options: str) -> CLI:
 def measured(config: Path, seconds: float) -> dict[str, Any]:
     """The result of one configuration, in this process."""
     import torch
+    from s2s_lightning.inference.load import load
 
-    from s2s_lightning.checkpoint import load
-    from s2s_lightning.memory import reuse_freed_memory
+    from s2s_lightning.runs.malloc import reuse_freed_memory
 
     torch.set_num_threads(1)
     reuse_freed_memory()

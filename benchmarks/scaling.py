@@ -1,6 +1,6 @@
 """What a training step and a decoding step cost as sequences grow: time and memory of every family, at equal sizes.
 
-    python -m benchmarks.scaling --results scaling.jsonl --picture docs/scaling.png > table.md
+    python -m benchmarks.scaling --results scaling.jsonl --picture docs/measured/scaling.png > table.md
 
 Each configuration of ``configs/`` is built with every width at most ``--width`` and trained for a step on one pair of
 source and target of equal length; then a decoding step is taken where the target is as long. Lengths double until a
@@ -30,10 +30,9 @@ import yaml
 
 from benchmarks.reduced import reduced
 from s2s_lightning import BOS
-from s2s_lightning.architecture import State, tree_map
-from s2s_lightning.batch import Batch
-from s2s_lightning.checkpoint import instantiate
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.checkpoints.checkpoint import instantiate
+from s2s_lightning.model import Batch, State, tree_map
+from s2s_lightning.training.module import Seq2SeqModule
 from scripts.document_families import family
 
 VOCABULARY = 64

@@ -39,9 +39,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from s2s_lightning import BOS
-from s2s_lightning.batch import Batch
-from s2s_lightning.checkpoint import instantiate
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.checkpoints.checkpoint import instantiate
+from s2s_lightning.model import Batch
+from s2s_lightning.training.module import Seq2SeqModule
 
 BYTES = 4
 """Of a gradient: those of float32 parameters are float32, whatever the precision of the products."""

@@ -16,8 +16,8 @@ from s2s_lightning.families.indrnn import IndRNNLayer
 from s2s_lightning.families.minrnn import MinGRULayer, MinLSTMLayer
 from s2s_lightning.families.qrnn import QRNNLayer
 from s2s_lightning.families.sru import SRULayer
-from s2s_lightning.memory import reuse_freed_memory
 from s2s_lightning.nn.scan import scan, scan_loop
+from s2s_lightning.runs.malloc import reuse_freed_memory
 
 WIDTH = 256
 Contestants = dict[str, Callable[..., Tensor]]

@@ -31,13 +31,13 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from s2s_lightning import EOS, PAD
-from s2s_lightning.batch import Batch
-from s2s_lightning.checkpoint import instantiate
+from s2s_lightning.checkpoints.checkpoint import instantiate
 from s2s_lightning.data import Generated, Seq2SeqData
-from s2s_lightning.memory import reuse_freed_memory
-from s2s_lightning.module import Seq2SeqModule, decay_groups
+from s2s_lightning.model import Batch
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
-from s2s_lightning.schedules import Constant
+from s2s_lightning.runs.malloc import reuse_freed_memory
+from s2s_lightning.training.module import Seq2SeqModule, decay_groups
+from s2s_lightning.training.schedules import Constant
 
 TASKS = ("copy", "reverse", "sort")
 WITHOUT_SOURCE = ("lm",)

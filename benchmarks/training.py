@@ -25,13 +25,13 @@ from lightning.pytorch.loggers import CSVLogger
 from plain_loop import MAX_TOKENS, Sizes, framework_module, plain, tuned
 
 from s2s_lightning import EOS
-from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks import Progress, Throughput
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import TextFiles
 from s2s_lightning.data.ragged import Ragged
 from s2s_lightning.data.tokenizers import BPE
-from s2s_lightning.memory import reuse_freed_memory
+from s2s_lightning.model import Batch
+from s2s_lightning.runs.malloc import reuse_freed_memory
 
 
 class Setting(NamedTuple):

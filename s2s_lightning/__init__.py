@@ -11,9 +11,9 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:  # a file in the working 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from s2s_lightning.checkpoint import load
-    from s2s_lightning.trained import Trained
-    from s2s_lightning.trainers import trainer
+    from s2s_lightning.inference.load import load
+    from s2s_lightning.inference.trained import Trained
+    from s2s_lightning.python.trainers import trainer
 
 __version__ = "0.1.0"
 PROGRAM = "python -m s2s_lightning"
@@ -25,11 +25,11 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 
 def __getattr__(name: str) -> Any:
     if name in ("load", "Trained"):
-        from s2s_lightning import checkpoint
+        from s2s_lightning.checkpoints import checkpoint
 
         return getattr(checkpoint, name)
     if name == "trainer":
-        from s2s_lightning import trainers
+        from s2s_lightning.python import trainers
 
         return trainers.trainer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,25 +14,25 @@ from traceback import format_exception
 from types import TracebackType
 from typing import NoReturn
 
-from s2s_lightning import PROGRAM, __version__, signals
+from s2s_lightning import PROGRAM, __version__
+from s2s_lightning.cluster import failures, signals
+from s2s_lightning.cluster.place import place
+from s2s_lightning.config.did_you_mean import closest, did_you_mean
 from s2s_lightning.errors import UserError, user_error_of, without_secrets
 from s2s_lightning.files.names import full_output, replace_closed
-from s2s_lightning.ranks import failures
-from s2s_lightning.ranks.place import place
-from s2s_lightning.suggest import closest, did_you_mean
 
 COMMANDS = {
-    "fit": ("s2s_lightning.cli", "train a model, from one seed or from several (--seeds 1 2 3)"),
-    "validate": ("s2s_lightning.cli", "score a checkpoint on the validation split"),
-    "test": ("s2s_lightning.cli", "score a checkpoint on the test split"),
-    "predict": ("s2s_lightning.cli", "write a checkpoint's outputs for the test split"),
-    "prepare": ("s2s_lightning.commands.prepare", "make the tokenizers and ids that fit needs, without training"),
-    "generate": ("s2s_lightning.commands.generate", "text in, text out: one line for each line"),
-    "score": ("s2s_lightning.commands.score", "how probable a checkpoint finds given outputs"),
-    "average": ("s2s_lightning.commands.average", "one checkpoint of several, whose weights are their mean"),
-    "compare": ("s2s_lightning.commands.compare", "score outputs beside each other, with intervals and p-values"),
-    "export": ("s2s_lightning.commands.export", "a checkpoint for other programs: safetensors or CTranslate2"),
-    "sweep": ("s2s_lightning.commands.sweep", "search settings on this machine or a cluster by a W&B sweep file"),
+    "fit": ("s2s_lightning.cli.fit", "train a model, from one seed or from several (--seeds 1 2 3)"),
+    "validate": ("s2s_lightning.cli.fit", "score a checkpoint on the validation split"),
+    "test": ("s2s_lightning.cli.fit", "score a checkpoint on the test split"),
+    "predict": ("s2s_lightning.cli.fit", "write a checkpoint's outputs for the test split"),
+    "prepare": ("s2s_lightning.cli.commands.prepare", "make the tokenizers and ids that fit needs, without training"),
+    "generate": ("s2s_lightning.cli.commands.generate", "text in, text out: one line for each line"),
+    "score": ("s2s_lightning.cli.commands.score", "how probable a checkpoint finds given outputs"),
+    "average": ("s2s_lightning.cli.commands.average", "one checkpoint of several, whose weights are their mean"),
+    "compare": ("s2s_lightning.cli.commands.compare", "score outputs beside each other, with intervals and p-values"),
+    "export": ("s2s_lightning.cli.commands.export", "a checkpoint for other programs: safetensors or CTranslate2"),
+    "sweep": ("s2s_lightning.cli.commands.sweep", "search settings on this machine or a cluster by a W&B sweep file"),
 }
 """Name -> (module with ``run(command, args)``, one line of help)."""
 
@@ -50,7 +50,7 @@ USUAL_NAMES = {
 TRAINER = ("fit", "validate", "test", "predict")
 """Commands of several processes, which answer signals together."""
 
-OF_SEEDS = "s2s_lightning.commands.seeds"
+OF_SEEDS = "s2s_lightning.cli.commands.seeds"
 """The module of ``fit --seeds``, which starts trainings and is none."""
 
 
@@ -69,7 +69,7 @@ def usage() -> str:
             "",
             f"first run: {PROGRAM} fit --config configs/transformer.yaml",
             f"options of a command: {PROGRAM} COMMAND --help",
-            "classes of another's file: --trust MODULE, with any command (docs/security.md)",
+            "classes of another's file: --trust MODULE, with any command (docs/start/security.md)",
         ]
     )
 
@@ -90,7 +90,7 @@ def run(args: Sequence[str]) -> None:
     elif command not in COMMANDS:
         raise UserError(f"there is no command {command!r}{_right_command(command, rest)}")
     else:
-        from s2s_lightning.memory import reuse_freed_memory
+        from s2s_lightning.runs.malloc import reuse_freed_memory
 
         if command == "fit" and signals.in_slurm():
             signals.listen()
@@ -123,7 +123,7 @@ def trusted(args: Sequence[str]) -> list[str]:
         else:
             rest.append(word)
     if modules:
-        from s2s_lightning.checkpoints.names import trust
+        from s2s_lightning.trust.names import trust
 
         trust(modules)
     return rest

@@ -1,4 +1,4 @@
-"""Write ``docs/families.md`` from the docstrings of the families, so that it cannot drift.
+"""Write ``docs/models/families.md`` from the docstrings of the families, so that it cannot drift.
 
     python scripts/document_families.py
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-DOCUMENT = Path("docs/families.md")
+DOCUMENT = Path("docs/models/families.md")
 COLUMNS = ("year", "idea", "equation", "training", "decoding", "use", "paper")
 PARTS = ("embeddings", "encoder", "decoder")
 LETTERS = {

@@ -13,7 +13,7 @@
 #   WAIT       seconds to wait for the rest of the nodes once there are enough (30)
 set -euo pipefail
 run=${1:?usage: $0 RUN --config FILE [OPTION]...} && shift
-exec python -m s2s_lightning.torchrun --nnodes "${NODES:-1}" --nproc-per-node "${PROCESSES:-auto}" \
+exec python -m s2s_lightning.cluster.torchrun --nnodes "${NODES:-1}" --nproc-per-node "${PROCESSES:-auto}" \
     --rdzv-backend c10d --rdzv-endpoint "${HOST:-localhost:0}" --rdzv-id "$(basename "$run")" \
     --rdzv-conf "last_call_timeout=${WAIT:-30}" --max-restarts "${RESTARTS:-3}" \
     -m -- s2s_lightning fit --run "$run" "$@"

@@ -1,12 +1,12 @@
-"""The commands and the program of docs/attention.md."""
+"""The commands and the program of docs/models/attention.md."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.documents import blocks, commands, type_in, workplace
+from tests.helpers.documents import blocks, commands, type_in, workplace
 
-DOCUMENT = "docs/attention.md"
+DOCUMENT = "docs/models/attention.md"
 
 TINY = """
 data: {corpus: {class_path: Generated, init_args: {max_length: 4, train_pairs: 60, val_pairs: 4, test_pairs: 4}}}

@@ -1,4 +1,4 @@
-"""The commands of docs/comparing.md, on pretended systems; the output that it shows is theirs."""
+"""The commands of docs/experiments/comparing.md, on pretended systems; the output that it shows is theirs."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import done
-from tests.comparison.texts import noisy, references
-from tests.documents import blocks, commands
+from tests.evaluation.comparison.texts import noisy, references
+from tests.helpers.documents import blocks, commands
 
-DOCUMENT = "docs/comparing.md"
+DOCUMENT = "docs/experiments/comparing.md"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The commands of docs/decoding.md run as they are typed, on tiny models."""
+"""The commands of docs/search/decoding.md run as they are typed, on tiny models."""
 
 import shlex
 import shutil
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from s2s_lightning.__main__ import main
-from tests.documents import commands, workplace
+from tests.helpers.documents import commands, workplace
 
-DOCUMENT = "docs/decoding.md"
+DOCUMENT = "docs/search/decoding.md"
 TINY = """
 data: {corpus: {class_path: Generated, init_args: {task: copy, train_pairs: 50, val_pairs: 4, test_pairs: 4}}}
 model: {init_args: {num_encoder_layers: 1, num_decoder_layers: 1, d_model: 16}}

@@ -1,13 +1,13 @@
-"""The commands of docs/diagnostics.md run as they are typed, and leave what it says."""
+"""The commands of docs/experiments/diagnostics.md run as they are typed, and leave what it says."""
 
 from pathlib import Path
 
 import pytest
 
 from s2s_lightning.__main__ import main
-from tests.documents import commands, type_in, workplace
+from tests.helpers.documents import commands, type_in, workplace
 
-DOCUMENT = "docs/diagnostics.md"
+DOCUMENT = "docs/experiments/diagnostics.md"
 FAST = "--data.corpus Generated --data.tokenizer Characters --data.corpus.train_pairs 200 --data.corpus.val_pairs 20"
 SMALL = f"{FAST} --model.d_model 8 --model.d_embedding 8 --trainer.log_every_n_steps 1"
 

@@ -1,12 +1,12 @@
-"""docs/exporting.md does what it says."""
+"""docs/search/exporting.md does what it says."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.documents import blocks, commands, type_in, workplace
+from tests.helpers.documents import blocks, commands, type_in, workplace
 
-DOCUMENT = "docs/exporting.md"
+DOCUMENT = "docs/search/exporting.md"
 
 
 def test_the_document_goes_from_a_run_to_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

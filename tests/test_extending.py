@@ -1,12 +1,12 @@
-"""The examples of docs/extending.md, each saved to a file outside the package and used as the document says."""
+"""The examples of docs/develop/extending.md, each saved to a file outside the package and used as the document says."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.documents import blocks, commands, type_in, workplace
+from tests.helpers.documents import blocks, commands, type_in, workplace
 
-DOCUMENT = "docs/extending.md"
+DOCUMENT = "docs/develop/extending.md"
 
 
 @pytest.mark.parametrize("command", commands(DOCUMENT), ids=["corpus", "tokenizer", "metric", "search"])

@@ -1,12 +1,12 @@
-"""The commands of docs/finding.md run as they are typed, on little."""
+"""The commands of docs/experiments/finding.md run as they are typed, on little."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.documents import commands, type_in, workplace
+from tests.helpers.documents import commands, type_in, workplace
 
-DOCUMENT = "docs/finding.md"
+DOCUMENT = "docs/experiments/finding.md"
 LITTLE = {
     "FindLearningRate": ("--trainer.callbacks.num_steps 20", "lr_finder.png"),
     # with the memory that the tests before it have taken in this process

@@ -1,4 +1,4 @@
-"""Who may import whom (docs/design.md): a walk over the imports of the package."""
+"""Who may import whom (docs/develop/design.md): a walk over the imports of the package."""
 
 import ast
 from pathlib import Path

@@ -1,12 +1,12 @@
-"""The commands of docs/objectives.md, in the order in which they stand, after the two runs that they start from."""
+"""The commands of docs/models/objectives.md, in the order in which they stand, after the two runs that they start from."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.documents import commands, type_in, workplace
+from tests.helpers.documents import commands, type_in, workplace
 
-DOCUMENT = "docs/objectives.md"
+DOCUMENT = "docs/models/objectives.md"
 
 TINY = """
 data: {corpus: {class_path: Generated, init_args: {max_length: 4, train_pairs: 60, val_pairs: 4, test_pairs: 4}}}

@@ -8,7 +8,7 @@ import torch
 from tests.contract.test_network import (
     test_any_split_of_the_target_gives_the_logits_of_one_call as any_split_gives_the_logits_of_one_call,
 )
-from tests.documents import blocks, commands, tree, type_in, workplace
+from tests.helpers.documents import blocks, commands, tree, type_in, workplace
 
 
 @pytest.fixture
@@ -38,4 +38,4 @@ def test_the_example_of_an_architecture_keeps_the_law(folder: Path) -> None:
 
 
 def test_the_tree_of_the_readme_is_that_of_the_package() -> None:
-    assert blocks("README.md", "text")[-1].rstrip() == tree(), "print tests.documents.tree() into the README"
+    assert blocks("README.md", "text")[-1].rstrip() == tree(), "print tests.helpers.documents.tree() into the README"

@@ -1,13 +1,13 @@
-"""The commands of docs/resuming.md run as they are typed, one after the other."""
+"""The commands of docs/cluster/resuming.md run as they are typed, one after the other."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.documents import commands, type_in, workplace
+from tests.helpers.documents import commands, type_in, workplace
 
-DOCUMENT = "docs/resuming.md"
+DOCUMENT = "docs/cluster/resuming.md"
 
 TINY = """
 data: {corpus: {class_path: Generated, init_args: {max_length: 4, train_pairs: 60, val_pairs: 4, test_pairs: 4}}}

@@ -1,4 +1,4 @@
-"""docs/scoring.md, from its first command to its last, on a tiny corpus."""
+"""docs/search/scoring.md, from its first command to its last, on a tiny corpus."""
 
 import shlex
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from s2s_lightning.__main__ import main
-from tests.documents import blocks, commands, workplace
+from tests.helpers.documents import blocks, commands, workplace
 
-DOCUMENT = "docs/scoring.md"
+DOCUMENT = "docs/search/scoring.md"
 TINY = """
 data:
   corpus: {class_path: Generated, init_args: {task: copy, train_pairs: 50, val_pairs: 4, test_pairs: 4}}

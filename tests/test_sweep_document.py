@@ -1,15 +1,15 @@
-"""docs/sweep_command.md: its commands are understood, and its example is a sweep."""
+"""docs/experiments/sweep_command.md: its commands are understood, and its example is a sweep."""
 
 import shlex
 
 import pytest
 import yaml
 
-from s2s_lightning.commands.sweep import arguments
-from s2s_lightning.sweeping.sweep_file import from_settings
-from tests.documents import blocks, commands
+from s2s_lightning.cli.commands.sweep import arguments
+from s2s_lightning.experiments.sweeps.sweep_file import from_settings
+from tests.helpers.documents import blocks, commands
 
-DOCUMENT = "docs/sweep_command.md"
+DOCUMENT = "docs/experiments/sweep_command.md"
 
 
 @pytest.mark.parametrize("command", commands(DOCUMENT))

@@ -1,4 +1,4 @@
-"""The commands of docs/training.md run as they are typed."""
+"""The commands of docs/start/training.md run as they are typed."""
 
 import gzip
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.documents import commands, type_in, workplace
+from tests.helpers.documents import commands, type_in, workplace
 
-DOCUMENT = "docs/training.md"
+DOCUMENT = "docs/start/training.md"
 
 
 @pytest.fixture

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from benchmarks.references.catalogue import REFERENCES, Entry
 from benchmarks.references.networks import Reference, Sizes
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.batch import Batch
-from s2s_lightning.checkpoint import instantiate
-from s2s_lightning.memory import reuse_freed_memory
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.checkpoints.checkpoint import instantiate
+from s2s_lightning.model import Batch
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
+from s2s_lightning.runs.malloc import reuse_freed_memory
+from s2s_lightning.training.module import Seq2SeqModule
 
 VOCABULARY = 100
 ROWS = {20: 64, 100: 16}

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from s2s_lightning import PAD
-from s2s_lightning.batch import Batch
+from s2s_lightning.model import Batch
 
 Sizes = SimpleNamespace
 """The settings of a configuration's model, its defaults included, with ``vocab_size`` and the batch's ``length``."""

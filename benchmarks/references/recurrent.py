@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from benchmarks.references.networks import Reference, Sizes, attend, read
 from s2s_lightning import PAD
-from s2s_lightning.batch import Batch
+from s2s_lightning.model import Batch
 
 
 class FixedVector(Reference):

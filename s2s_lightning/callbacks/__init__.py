@@ -2,26 +2,26 @@
 
 from lightning.pytorch import Callback
 
-from s2s_lightning.callbacks.alignment_error_rate import AlignmentErrorRate
-from s2s_lightning.callbacks.attention import Attention
-from s2s_lightning.callbacks.ema import EMA
-from s2s_lightning.callbacks.evaluation import Evaluation
-from s2s_lightning.callbacks.find_batch_size import FindBatchSize
-from s2s_lightning.callbacks.find_learning_rate import FindLearningRate
-from s2s_lightning.callbacks.freezing import Freeze
-from s2s_lightning.callbacks.gradient_flow import GradientFlow
-from s2s_lightning.callbacks.next_steps import NextSteps
-from s2s_lightning.callbacks.non_finite import NonFinite
-from s2s_lightning.callbacks.predictions import Predictions
-from s2s_lightning.callbacks.pretrained import PretrainedEmbeddings
-from s2s_lightning.callbacks.profile import Profile
-from s2s_lightning.callbacks.progress import Progress
-from s2s_lightning.callbacks.samples import Samples
-from s2s_lightning.callbacks.summary import Summary
-from s2s_lightning.callbacks.throughput import Throughput
-from s2s_lightning.callbacks.token_dropout import DropTokens
-from s2s_lightning.callbacks.training_curves import TrainingCurves
-from s2s_lightning.callbacks.update_ratio import UpdateRatio
+from s2s_lightning.callbacks.attention.alignment_error_rate import AlignmentErrorRate
+from s2s_lightning.callbacks.attention.attention import Attention
+from s2s_lightning.callbacks.diagnostics.gradient_flow import GradientFlow
+from s2s_lightning.callbacks.diagnostics.non_finite import NonFinite
+from s2s_lightning.callbacks.diagnostics.profile import Profile
+from s2s_lightning.callbacks.diagnostics.update_ratio import UpdateRatio
+from s2s_lightning.callbacks.finders.find_batch_size import FindBatchSize
+from s2s_lightning.callbacks.finders.find_learning_rate import FindLearningRate
+from s2s_lightning.callbacks.reports.evaluation import Evaluation
+from s2s_lightning.callbacks.reports.next_steps import NextSteps
+from s2s_lightning.callbacks.reports.predictions import Predictions
+from s2s_lightning.callbacks.reports.progress import Progress
+from s2s_lightning.callbacks.reports.samples import Samples
+from s2s_lightning.callbacks.reports.summary import Summary
+from s2s_lightning.callbacks.reports.throughput import Throughput
+from s2s_lightning.callbacks.reports.training_curves import TrainingCurves
+from s2s_lightning.callbacks.weights.ema import EMA
+from s2s_lightning.callbacks.weights.freezing import Freeze
+from s2s_lightning.callbacks.weights.pretrained import PretrainedEmbeddings
+from s2s_lightning.callbacks.weights.token_dropout import DropTokens
 
 __all__ = [
     "DEFAULT_CALLBACKS",

@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from s2s_lightning.checkpoints.signature import is_own_bytes, sign_bytes
 from s2s_lightning.errors import UserError
+from s2s_lightning.trust.signature import is_own_bytes, sign_bytes
 
 NAME = "digests.json"
 

@@ -14,7 +14,7 @@ from torch.cuda import is_available
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, SequentialSampler, Subset
 
 from s2s_lightning import UNK
-from s2s_lightning.batch import Batch
+from s2s_lightning.cluster.signals import turn_deaf
 from s2s_lightning.data.bucketing import (
     BatchIndex,
     BucketSampler,
@@ -36,7 +36,7 @@ from s2s_lightning.data.tokenizers import CheckpointFile, Tokenizer
 from s2s_lightning.data.tokenizers.given import frozen_tokenizers, opened
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.errors import UserError, check_at_least, check_at_most
-from s2s_lightning.signals import turn_deaf
+from s2s_lightning.model import Batch
 
 STAGES: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),

@@ -8,10 +8,10 @@ import torch
 from torch.utils.data import Dataset
 
 from s2s_lightning import BOS, EOS, PAD, UNK
-from s2s_lightning.batch import Batch
 from s2s_lightning.data.bucketing import BatchIndex, Lengths
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store
+from s2s_lightning.model import Batch
 
 
 class Copies(NamedTuple):

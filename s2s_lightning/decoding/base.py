@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from s2s_lightning.architecture import Seq2Seq, State, Step
+from s2s_lightning.model import Seq2Seq, State, Step
 
 
 class Hypothesis(NamedTuple):

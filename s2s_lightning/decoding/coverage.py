@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Step
 from s2s_lightning.errors import UserError
+from s2s_lightning.model import Step
 
 FLOOR = 1e-6
 """A position that got less attention counts as if it had got this much: windows give an exact 0."""

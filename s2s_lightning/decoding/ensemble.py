@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Seq2Seq, State, Step
-from s2s_lightning.decoding.around import Around, apart, together
 from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Tools
 from s2s_lightning.decoding.beam import Beam
+from s2s_lightning.decoding.wrapping import Around, apart, together
 from s2s_lightning.errors import UserError
+from s2s_lightning.model import Seq2Seq, State, Step
 
 AverageOf = Literal["linear", "log"]
 

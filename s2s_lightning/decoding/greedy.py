@@ -5,8 +5,8 @@ from torch import Tensor
 
 from s2s_lightning import EOS
 from s2s_lightning.decoding.base import Demands, Hypothesis, Network
-from s2s_lightning.decoding.one_by_one import Rows, one_by_one
 from s2s_lightning.decoding.rules import Ruled
+from s2s_lightning.decoding.token_loop import Rows, one_by_one
 
 
 class Greedy(Ruled):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import EOS
-from s2s_lightning.architecture import repeat, tree_map
 from s2s_lightning.decoding.base import Demands, Hypothesis, Network
-from s2s_lightning.decoding.one_by_one import Rows, one_by_one
 from s2s_lightning.decoding.rules import Ruled, Rules
+from s2s_lightning.decoding.token_loop import Rows, one_by_one
 from s2s_lightning.decoding.truncation import EVERYTHING, Truncation
 from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.model import repeat, tree_map
 
 Noise = Callable[[Rows], Tensor]
 """(R,) numbers from 0 to below 1 for the next token of each row."""

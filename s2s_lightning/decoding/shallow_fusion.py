@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import EOS, UNK
-from s2s_lightning.architecture import Seq2Seq, State, Step
-from s2s_lightning.decoding.around import Around, apart, together
 from s2s_lightning.decoding.base import Decoding, Network, Tools
 from s2s_lightning.decoding.beam import Beam
+from s2s_lightning.decoding.wrapping import Around, apart, together
 from s2s_lightning.errors import check_at_least
+from s2s_lightning.model import Seq2Seq, State, Step
 
 
 class ShallowFusion(Around):

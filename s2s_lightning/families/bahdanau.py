@@ -6,15 +6,15 @@ Shape letters: B batch, S source, T target, E embedding, D memory, H decoder, A 
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.rnn import RecurrentEncoder
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
 from s2s_lightning.nn.bridge import Bridge
 from s2s_lightning.nn.cells import reset_before_step
 from s2s_lightning.nn.dropout import Dropout, RecurrentDropout
 from s2s_lightning.nn.eager import eager
+from s2s_lightning.training.module import Seq2SeqModule
 
 
 class BahdanauDecoder(Decoder):

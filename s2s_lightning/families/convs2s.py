@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.architecture import (
+from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,
@@ -22,12 +23,11 @@ from s2s_lightning.architecture import (
     assemble,
     masked_mean,
 )
-from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import align
 from s2s_lightning.nn.convolution import GatedConvolution
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.positions import LearnedPositions
+from s2s_lightning.training.module import Seq2SeqModule
 
 HALF = math.sqrt(0.5)
 """The sum of two terms times this keeps their variance (3.5)."""

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.architecture import MemoryShape, Tie, assemble
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import MixerDecoder, MixerEncoder
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import MemoryShape, Tie, assemble
 from s2s_lightning.nn.convolution import ShortConvolution
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.linear_attention import delta_rule
 from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.norm import RMSNorm
+from s2s_lightning.training.module import Seq2SeqModule
 
 NORM_EPS = 1e-5
 RATES, STEPS = (0.01, 16.0), (1e-3, 0.1)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, OfSentence, State
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.transformer import Source
 from s2s_lightning.families.transformer import initialise as initialise_products
+from s2s_lightning.model import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, OfSentence, State
 from s2s_lightning.nn.attention import CrossAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence

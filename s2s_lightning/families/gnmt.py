@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.alignment import AdditiveScore, AttentionContext, align
 from s2s_lightning.nn.bridge import bridge
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.recurrence import Recurrence
 from s2s_lightning.nn.stepwise_lstm import StepwiseLSTM
+from s2s_lightning.training.module import Seq2SeqModule
 
 
 class GNMTEncoder(Encoder):

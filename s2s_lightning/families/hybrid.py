@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from s2s_lightning.architecture import Decoder, Encoder, MemoryShape, Tie, assemble
 from s2s_lightning.errors import check_at_least
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Decoder, Encoder, MemoryShape, Tie, assemble
+from s2s_lightning.training.module import Seq2SeqModule
 
 
 class Hybrid(Seq2SeqModule):

@@ -5,14 +5,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Tie, assemble
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
-from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn import flow
+from s2s_lightning.model import Tie, assemble
+from s2s_lightning.nn import gradient_taps
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence
 from s2s_lightning.nn.scan import single
+from s2s_lightning.training.module import Seq2SeqModule
 
 
 class IndRNNLayer(ElementwiseRecurrence):
@@ -56,7 +56,7 @@ class IndRNNLayer(ElementwiseRecurrence):
         u = single(self.recurrent_weight()).expand_as(drive)
         if padding is not None:  # relu(0 + 1 * h) = h, as h is not negative
             drive, u = drive.masked_fill(padding.unsqueeze(-1), 0), u.masked_fill(padding.unsqueeze(-1), 1)
-        trace, states = flow.new_trace(), []
+        trace, states = gradient_taps.new_trace(), []
         for x_t, u_t in zip(self.turn(drive).unbind(1), self.turn(u).unbind(1), strict=True):
             state = torch.addcmul(x_t, u_t, state).relu()
             state = state if trace is None else trace(state)

@@ -7,7 +7,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import (
+from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.families.convs2s import ConvS2SCarry
+from s2s_lightning.families.transformer import Context, Layers, Source, initialise
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,
@@ -19,10 +22,6 @@ from s2s_lightning.architecture import (
     assemble,
     masked_mean,
 )
-from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.families.convs2s import ConvS2SCarry
-from s2s_lightning.families.transformer import Context, Layers, Source, initialise
-from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import CrossAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.layers import Activation, LayerDrop, pass_through
@@ -33,6 +32,7 @@ from s2s_lightning.nn.lightweight_convolution import (
     Kernels,
     LightweightKernels,
 )
+from s2s_lightning.training.module import Seq2SeqModule
 
 KernelKind = Literal["light", "dynamic"]
 

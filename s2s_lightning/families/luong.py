@@ -8,10 +8,9 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.rnn import Direction, RecurrentEncoder
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Decoder, DecoderOutput, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.alignment import (
     AdditiveScore,
     AttentionContext,
@@ -29,6 +28,7 @@ from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.recurrence import Recurrence
 from s2s_lightning.nn.stepwise_lstm import StepwiseLSTM, join_vectors, split_vectors
+from s2s_lightning.training.module import Seq2SeqModule
 
 ScoreName = Literal["dot", "general", "concat", "location"]
 WindowName = Literal["global", "monotonic", "predictive"]

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.architecture import MemoryShape, Tie, assemble
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import NORM_EPS, MixerDecoder, MixerEncoder
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import MemoryShape, Tie, assemble
 from s2s_lightning.nn.convolution import ShortConvolution
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.ssd import ssd
+from s2s_lightning.training.module import Seq2SeqModule
 
 SMALLEST_STEP = 1e-30
 """Below it dt counts as this, without a gradient, so that its logarithm is finite."""

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import (
+from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.families.transformer import Source, initialise
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,
@@ -21,8 +23,6 @@ from s2s_lightning.architecture import (
     Tree,
     masked_mean,
 )
-from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.families.transformer import Source, initialise
 from s2s_lightning.nn.attention import CrossAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.layers import FeedForward

@@ -7,7 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import (
+from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.families.transformer import Source, initialise
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,
@@ -19,9 +21,6 @@ from s2s_lightning.architecture import (
     assemble,
     masked_mean,
 )
-from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.families.transformer import Source, initialise
-from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import padding_bias
 from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
@@ -30,6 +29,7 @@ from s2s_lightning.nn.grouped_attention import GroupedQueryAttention
 from s2s_lightning.nn.layers import FeedForward
 from s2s_lightning.nn.norm import NormedResidual, RMSNorm
 from s2s_lightning.nn.positions import Positions, RotaryPositions, Rotation, SinusoidalPositions
+from s2s_lightning.training.module import Seq2SeqModule
 
 FFN = Literal["swiglu", "geglu", "plain"]
 Norm = Literal["rms", "layer"]

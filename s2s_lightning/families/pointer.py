@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid, pad
 
 from s2s_lightning import EOS, UNK
-from s2s_lightning.architecture import (
+from s2s_lightning.errors import check_at_least
+from s2s_lightning.families.rnn import RecurrentEncoder
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Memory,
@@ -21,15 +23,13 @@ from s2s_lightning.architecture import (
     Tie,
     assemble,
 )
-from s2s_lightning.errors import check_at_least
-from s2s_lightning.families.rnn import RecurrentEncoder
-from s2s_lightning.loss import CrossEntropy, mixture_cross_entropy
-from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.alignment import AttentionContext, CoverageAttention
 from s2s_lightning.nn.bridge import bridge
 from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.linear_cross_entropy import CrossEntropy, mixture_cross_entropy
 from s2s_lightning.nn.recurrence import Recurrence
 from s2s_lightning.nn.scan import single
+from s2s_lightning.training.module import Seq2SeqModule
 
 
 class PointerGenerator(Readout):

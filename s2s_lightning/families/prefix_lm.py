@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Encoder, Memory, MemoryShape, State, Tie, assemble, masked_mean
 from s2s_lightning.families.merged import MergedContext, MergedDecoder, nothing_written
 from s2s_lightning.families.modern import FFN, ModernLayers, Norm, NormAt, PositionKind
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Encoder, Memory, MemoryShape, State, Tie, assemble, masked_mean
 from s2s_lightning.nn.attention import padding_bias
+from s2s_lightning.training.module import Seq2SeqModule
 
 
 class EmbeddedSource(Encoder):

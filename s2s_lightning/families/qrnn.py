@@ -9,15 +9,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.rnn import Direction, reverse_rows
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.alignment import AttentionContext, DotScore, align
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.elementwise import ScanLayer
 from s2s_lightning.nn.scan import single
+from s2s_lightning.training.module import Seq2SeqModule
 
 
 class Pooled(NamedTuple):

@@ -5,12 +5,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, State, Tie, assemble
 from s2s_lightning.nn.bridge import Bridge, bridge
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.recurrence import Cell, Recurrence
+from s2s_lightning.training.module import Seq2SeqModule
 
 Direction = Literal["forward", "backward", "both"]
 """How a source is read: "backward" is Sutskever's reversed source, "both" a bidirectional stack."""

@@ -6,14 +6,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Tie, assemble
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
-from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.nn import flow
+from s2s_lightning.model import Tie, assemble
+from s2s_lightning.nn import gradient_taps
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.elementwise import ElementwiseRecurrence
 from s2s_lightning.nn.scan import single
+from s2s_lightning.training.module import Seq2SeqModule
 
 SATURATED = 1e4
 """A forget gate before its sigmoid that is exactly 1 after it."""
@@ -82,7 +82,7 @@ class SRULayer(ElementwiseRecurrence):
         assert self.v is not None
         if padding is not None:
             forget = forget.masked_fill(padding.unsqueeze(-1), SATURATED)
-        trace, states = flow.new_trace(), [state]
+        trace, states = gradient_taps.new_trace(), [state]
         for x_t, f_t in zip(self.turn(candidate).unbind(1), self.turn(forget).unbind(1), strict=True):
             f_t = torch.addcmul(f_t, self.v[0], state).sigmoid()
             state = torch.lerp(x_t, state, f_t)

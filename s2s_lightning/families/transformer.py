@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import (
+from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,
@@ -19,13 +20,12 @@ from s2s_lightning.architecture import (
     assemble,
     masked_mean,
 )
-from s2s_lightning.errors import UserError, check_at_least
-from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import CausalSelfAttention, CrossAttention, SelfAttention, padding_bias
 from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.layers import Activation, FeedForward, LayerDrop, PostNorm, PreNorm, Residual, pass_through
 from s2s_lightning.nn.positions import LearnedPositions, Positions, RotaryPositions, Rotation, SinusoidalPositions
+from s2s_lightning.training.module import Seq2SeqModule
 
 
 @dataclass(frozen=True, kw_only=True)

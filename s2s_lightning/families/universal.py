@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import (
+from s2s_lightning.errors import check_at_least
+from s2s_lightning.families.transformer import DecoderLayer, EncoderLayer, Layers, Source, initialise
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,
@@ -20,14 +22,12 @@ from s2s_lightning.architecture import (
     assemble,
     masked_mean,
 )
-from s2s_lightning.errors import check_at_least
-from s2s_lightning.families.transformer import DecoderLayer, EncoderLayer, Layers, Source, initialise
-from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.attention import padding_bias
 from s2s_lightning.nn.cache import Cache
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.layers import Activation, LayerDrop, pass_through
 from s2s_lightning.nn.positions import SinusoidalPositions
+from s2s_lightning.training.module import Seq2SeqModule
 
 
 def step_signals(x: Tensor, num_steps: int) -> Tensor:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.architecture import MemoryShape, Tie, assemble
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import NORM_EPS, MixerDecoder, MixerEncoder
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import MemoryShape, Tie, assemble
 from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.mlstm import Memory, mlstm
+from s2s_lightning.training.module import Seq2SeqModule
 
 GATE_CAP = 15.0
 """Input and forget gates are kept within +-15 by cap * tanh(x / cap) before their functions (Beck et al., 2025)."""

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.nn import flow
+from s2s_lightning.nn import gradient_taps
 from s2s_lightning.nn.scan import hold, scan, single, turn
 
 
@@ -34,7 +34,7 @@ class ScanLayer(nn.Module):
         if padding is not None:
             a, b = hold(a, b, padding)
         a, b = self.turn(a), self.turn(b)
-        if (trace := flow.new_trace()) is not None:  # what is added to b_t is added to h_t
+        if (trace := gradient_taps.new_trace()) is not None:  # what is added to b_t is added to h_t
             b = torch.stack([trace(b_t) for b_t in b.unbind(1)], 1)
         h = scan(a, b, state)
         return self.turn(h), h[:, -1]

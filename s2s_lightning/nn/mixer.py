@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.nn import flow
+from s2s_lightning.nn import gradient_taps
 
 
 class Mixer(nn.Module, ABC):
@@ -40,12 +40,12 @@ class Mixer(nn.Module, ABC):
     def read(self, x: Tensor, padding: Tensor) -> Tensor:
         """Whole sequences from the start: x (B, T, D), padding (B, T) -> outputs (B, T, D)."""
         carry = self.start(x.shape[0], x)
-        if (trace := flow.new_trace()) is not None:
+        if (trace := gradient_taps.new_trace()) is not None:
             return self._read_stepwise(x, carry, padding, trace)
         outputs: Tensor = self(x, carry, padding)[0]
         return outputs
 
-    def _read_stepwise(self, x: Tensor, carry: Any, padding: Tensor, trace: flow.Trace) -> Tensor:
+    def _read_stepwise(self, x: Tensor, carry: Any, padding: Tensor, trace: gradient_taps.Trace) -> Tensor:
         outputs = []
         for x_t, padding_t in zip(torch.split(x, 1, 1), torch.split(padding, 1, 1), strict=True):
             y, carry = self(x_t, carry, padding_t)

@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from s2s_lightning.errors import check_at_least
-from s2s_lightning.nn import flow
+from s2s_lightning.nn import gradient_taps
 from s2s_lightning.nn.cells import Step, Vectors, gru_step, lstm_step, reset_before_step, rnn_step
 from s2s_lightning.nn.dropout import Dropout, RecurrentDropout
 from s2s_lightning.nn.eager import eager
@@ -141,7 +141,7 @@ class Recurrence(nn.Module):
             outputs (B, S, H), 0 at padding, and the last state (B, N, H).
         """
         masks = self.draw_masks(x)
-        if masks is not None or not self.kind.fused or flow.is_watched():
+        if masks is not None or not self.kind.fused or gradient_taps.is_watched():
             return self.read_unrolled(x, padding, masks)
         if x.device.type != "cpu":
             return self.read_packed(x, padding)
@@ -209,7 +209,7 @@ class Recurrence(nn.Module):
         w, u, bias, recurrent_bias = weights
         u = u.t()
         bias = bias + recurrent_bias if self.kind.one_bias else bias
-        trace = flow.new_trace()
+        trace = gradient_taps.new_trace()
         outputs = []
         for products, keep in zip(linear(x, w, bias).unbind(1), ended, strict=True):
             h = vectors[0] if mask is None else vectors[0] * mask

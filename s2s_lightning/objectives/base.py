@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from s2s_lightning.architecture import Seq2Seq
-from s2s_lightning.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq
 
 
 class ObjectiveOutput(NamedTuple):

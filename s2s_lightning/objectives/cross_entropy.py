@@ -1,9 +1,8 @@
 """Label-smoothed cross-entropy."""
 
 from s2s_lightning import PAD
-from s2s_lightning.architecture import Seq2Seq
-from s2s_lightning.batch import Batch
 from s2s_lightning.errors import check_below_one
+from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 
 

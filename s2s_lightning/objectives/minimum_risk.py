@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import Seq2Seq, repeat, select
-from s2s_lightning.batch import Batch
 from s2s_lightning.decoding import Hypothesis
 from s2s_lightning.decoding.limits import Limits
-from s2s_lightning.decoding.one_by_one import Rows, one_by_one
 from s2s_lightning.decoding.rules import Rules
 from s2s_lightning.decoding.sampling import Ancestral, check_temperature
+from s2s_lightning.decoding.token_loop import Rows, one_by_one
 from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.model import Batch, Seq2Seq, repeat, select
 from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.costs import BLEUCost, Cost
 from s2s_lightning.objectives.pieces import Said, by_pieces, log_prob_of

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from s2s_lightning import PAD
-from s2s_lightning.architecture import DecoderOutput, Seq2Seq
-from s2s_lightning.loss import CPU_LOGITS, GPU_LOGITS
+from s2s_lightning.model import DecoderOutput, Seq2Seq
+from s2s_lightning.nn.linear_cross_entropy import CPU_LOGITS, GPU_LOGITS
 
 
 class Said(NamedTuple):

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import DecoderOutput, Seq2Seq
-from s2s_lightning.batch import Batch
 from s2s_lightning.decoding.sampling import draw
 from s2s_lightning.errors import check_below_one, check_probability
+from s2s_lightning.model import Batch, DecoderOutput, Seq2Seq
 from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.decay import ConstantDecay, Decay, InverseSigmoidDecay
 from s2s_lightning.objectives.pieces import Said, by_pieces

@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from s2s_lightning import PROGRAM, __version__
-from s2s_lightning.callbacks.run import network, texts
-from s2s_lightning.callbacks.summary import parameters_by_part
+from s2s_lightning.callbacks.reports.summary import parameters_by_part
 from s2s_lightning.errors import without_secrets
+from s2s_lightning.runs.trainer_queries import network, texts
 
 Facts = dict[str, Any]
 

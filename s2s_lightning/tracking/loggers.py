@@ -6,10 +6,10 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
-from s2s_lightning.callbacks.wandb_trial import in_sweep
 from s2s_lightning.tracking.identity import Identity
 from s2s_lightning.tracking.metrics_file import MetricsFile
 from s2s_lightning.tracking.wandb_logger import Wandb
+from s2s_lightning.tracking.wandb_trial import in_sweep
 
 
 def loggers(chosen: Any, folder: Path, command: str, goes_on_with: Identity | None = None) -> list[Logger] | bool:

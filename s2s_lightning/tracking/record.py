@@ -10,10 +10,10 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
-from s2s_lightning.callbacks.configuration import Config
-from s2s_lightning.callbacks.evaluation import Evaluation
-from s2s_lightning.callbacks.run import keeper, run_folder
+from s2s_lightning.callbacks.reports.evaluation import Evaluation
+from s2s_lightning.checkpoints.keys import Config
 from s2s_lightning.errors import without_secrets
+from s2s_lightning.runs.trainer_queries import keeper, run_folder
 from s2s_lightning.tracking.facts import Facts, command, facts, now
 from s2s_lightning.tracking.identity import CHECKPOINT_KEY, FOLDER_KEY
 from s2s_lightning.tracking.tests_file import append_test, run_of

@@ -3,7 +3,7 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.schedules import PlateauScheduler
+from s2s_lightning.training.schedules import PlateauScheduler
 
 
 class FollowMetric(Callback):

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from s2s_lightning.checkpoint import leaves
+from s2s_lightning.checkpoints.checkpoint import leaves
 from tests.bad_input.folder import make_files
 from tests.cli.conftest import command, done
 

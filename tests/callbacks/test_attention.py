@@ -10,11 +10,12 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from s2s_lightning import EOS
-from s2s_lightning.callbacks import Attention, media
-from s2s_lightning.callbacks.attention_maps import Item, Labels, force_decode, maps_of
-from s2s_lightning.callbacks.attention_strip import strip, thinned
+from s2s_lightning.callbacks import Attention
+from s2s_lightning.callbacks.attention.attention_maps import Item, Labels, force_decode, maps_of
+from s2s_lightning.callbacks.attention.attention_strip import strip, thinned
+from s2s_lightning.callbacks.reports import media
 from s2s_lightning.errors import UserError
-from tests.toy import ToyData, ToyModule, encode, toy_batch, toy_network, toy_trainer
+from tests.helpers.toy import ToyData, ToyModule, encode, toy_batch, toy_network, toy_trainer
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ import torch
 from s2s_lightning.callbacks import AlignmentErrorRate
 from s2s_lightning.data import Corpus, Pair, Pretokenized, Seq2SeqData, Word
 from s2s_lightning.errors import UserError
-from tests.toy import ToyModule, toy_trainer
+from tests.helpers.toy import ToyModule, toy_trainer
 
 PAIRS = (Pair("a b c", ("c b a",)), Pair("h g", ("d e f g",)), Pair("", ("a",)), Pair("e d f h", ("h",)))
 GOLD = "0-2 1-1 2p0\n0-0 0p1 1-3\n\n3-0 2?0\n"

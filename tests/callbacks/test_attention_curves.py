@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2s_lightning.callbacks.attention_curves import diagonality, entropy
+from s2s_lightning.callbacks.attention.attention_curves import diagonality, entropy
 
 
 def maps(*shape: int) -> Tensor:

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.font_manager import get_font
 from PIL import Image
 
-from s2s_lightning.callbacks import drawing, fonts
-from s2s_lightning.callbacks.drawing import PAGE, Panel, columns_of, layout, save
-from s2s_lightning.callbacks.fonts import fonts_for
+from s2s_lightning.plotting import fonts, matrices
+from s2s_lightning.plotting.fonts import fonts_for
+from s2s_lightning.plotting.matrices import PAGE, Panel, columns_of, layout, save
 
 ARABIC, HEBREW, CHINESE = "سلام", "שלום", "日本"
 
@@ -74,7 +74,7 @@ def test_missing_glyphs_are_said_in_one_line_once(
     having = fonts._having
     monkeypatch.setattr(fonts, "_having", lambda path, characters: having(path, characters - set(CHINESE)))
     monkeypatch.setattr(fonts, "_found", {})
-    monkeypatch.setattr(drawing, "_noted", set())
+    monkeypatch.setattr(matrices, "_noted", set())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(3):
@@ -85,7 +85,7 @@ def test_missing_glyphs_are_said_in_one_line_once(
 
 
 def test_a_label_stays_on_its_line_and_keeps_what_shapes_it() -> None:
-    assert drawing._printable(["a\nb", "x\u200dy", "long" * 20]) == ["a\\nb", "x\u200dy", ("long" * 20)[:23] + "…"]
+    assert matrices._printable(["a\nb", "x\u200dy", "long" * 20]) == ["a\\nb", "x\u200dy", ("long" * 20)[:23] + "…"]
 
 
 def test_wide_and_combining_characters_are_given_their_room() -> None:

@@ -9,9 +9,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from s2s_lightning.callbacks import Evaluation
-from s2s_lightning.callbacks.checkpoints import BestAndLast
-from s2s_lightning.schedules import Plateau
-from tests.toy import ToyData, ToyModule, toy_trainer
+from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
+from s2s_lightning.training.schedules import Plateau
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 STEPS = 10
 """Of an epoch of ToyData."""

@@ -11,14 +11,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch._dynamo.utils import counters
 
-from s2s_lightning.callbacks.compile import Compile
+from s2s_lightning.callbacks.diagnostics.locating import locate
+from s2s_lightning.callbacks.weights.compile import Compile
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.families import LSTM, Transformer
-from s2s_lightning.locating import locate
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.cli.conftest import CONFIG, command
-from tests.toy import ToyModule, toy_batch, toy_trainer
+from tests.helpers.toy import ToyModule, toy_batch, toy_trainer
 
 
 class Graphs(Callback):

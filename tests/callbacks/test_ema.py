@@ -9,9 +9,9 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from s2s_lightning.callbacks import EMA, Evaluation
-from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
 from s2s_lightning.errors import UserError
-from tests.toy import ToyData, ToyModule, toy_trainer
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 
 def flat(parameters: Any) -> Tensor:

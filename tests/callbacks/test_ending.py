@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning.callbacks import Evaluation
-from s2s_lightning.callbacks.checkpoints import BestAndLast
-from s2s_lightning.callbacks.ending import ValidateAtEnd
-from tests.resuming.runs import StopAt, Stopped
-from tests.toy import ToyData, ToyModule, toy_trainer
+from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
+from s2s_lightning.callbacks.checkpointing.ending import ValidateAtEnd
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
+from tests.runs.runs import StopAt, Stopped
 
 
 class Validations(Callback):

@@ -9,9 +9,9 @@ import sacrebleu
 import torch
 
 from s2s_lightning.callbacks import Evaluation
-from s2s_lightning.callbacks.evaluation import Scored, teacher_forced_scores
-from s2s_lightning.metrics import Metric, Score
-from tests.toy import ToyData, ToyModule, toy_batch, toy_trainer
+from s2s_lightning.callbacks.reports.evaluation import Scored, teacher_forced_scores
+from s2s_lightning.evaluation.metrics import Metric, Score
+from tests.helpers.toy import ToyData, ToyModule, toy_batch, toy_trainer
 
 
 class Vowels(Metric):

@@ -10,10 +10,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks import FindBatchSize
-from s2s_lightning.callbacks import find_batch_size as module_under_test
-from s2s_lightning.callbacks.batch_sizes import (
+from s2s_lightning.callbacks.finders import find_batch_size as module_under_test
+from s2s_lightning.callbacks.finders.batch_sizes import (
     PROCESS,
     Trial,
     fastest,
@@ -27,7 +26,8 @@ from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.bucketing import BucketSampler, Budget, Lengths
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.errors import UserError
-from tests.toy import ToyModule, toy_trainer
+from s2s_lightning.model import Batch
+from tests.helpers.toy import ToyModule, toy_trainer
 
 
 def toy_data(folder: Path, **options: Any) -> Seq2SeqData:

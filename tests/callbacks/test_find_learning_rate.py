@@ -13,15 +13,15 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 from torch.nn.utils import clip_grad_norm_
 
-from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks import DropTokens, FindLearningRate
-from s2s_lightning.callbacks.find_learning_rate import Curve, smoothed, suggested, suggestion
-from s2s_lightning.callbacks.rehearsal import rehearsal
+from s2s_lightning.callbacks.diagnostics.rehearsal import rehearsal
+from s2s_lightning.callbacks.finders.find_learning_rate import Curve, smoothed, suggested, suggestion
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.errors import UserError
-from s2s_lightning.schedules import InverseSqrt
-from tests.toy import ToyData, ToyModule, toy_network, toy_trainer, toy_words, windows
+from s2s_lightning.model import Batch
+from s2s_lightning.training.schedules import InverseSqrt
+from tests.helpers.toy import ToyData, ToyModule, toy_network, toy_trainer, toy_words, windows
 
 PAIRS = [(word, word) for word in toy_words(11, seed=3)]
 BATCHES = [PAIRS[:3], PAIRS[3:4], PAIRS[4:9], PAIRS[9:]]
@@ -115,7 +115,7 @@ def test_a_run_after_it_is_bit_for_bit_the_run_without_it(tmp_path: Path, accumu
 
 
 def test_what_is_applied_is_the_peak_of_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2s_lightning.callbacks.find_learning_rate.suggested", lambda found: 0.0625)
+    monkeypatch.setattr("s2s_lightning.callbacks.finders.find_learning_rate.suggested", lambda found: 0.0625)
     first, second = toy_module(), toy_module(lr=0.0625)
     data = ToyData(windows(BATCHES, 1))
     toy_trainer(tmp_path, callbacks=[FindLearningRate(1e-4, 0.1, 20, then="apply")]).fit(first, datamodule=data)

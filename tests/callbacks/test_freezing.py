@@ -7,7 +7,7 @@ import torch
 
 from s2s_lightning.callbacks import Freeze, Summary
 from s2s_lightning.errors import UserError
-from tests.toy import ToyData, ToyModule, toy_trainer
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 
 def fit(folder: Path, *patterns: str) -> ToyModule:

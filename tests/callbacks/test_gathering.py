@@ -7,10 +7,10 @@ from typing import Any
 import torch.multiprocessing
 from lightning.pytorch import LightningModule, Trainer
 
-from s2s_lightning.batch import Batch
-from s2s_lightning.callbacks.gathering import Gathering, Output, Split, gather, merge, outputs_of, spread
+from s2s_lightning.callbacks.reports.gathering import Gathering, Output, Split, gather, merge, outputs_of, spread
 from s2s_lightning.decoding import Hypothesis
-from tests.toy import ToyData, ToyModule, toy_trainer
+from s2s_lightning.model import Batch
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 
 def output(index: int, *tokens: int) -> Output:

@@ -10,12 +10,12 @@ from PIL import Image
 
 from s2s_lightning import families
 from s2s_lightning.callbacks import GradientFlow
-from s2s_lightning.callbacks.gradient_flow import Norm, as_batch, draw, means, slope
+from s2s_lightning.callbacks.diagnostics.gradient_flow import Norm, as_batch, draw, means, slope
+from s2s_lightning.callbacks.diagnostics.through_time import decoder_norms, encoder_norms
 from s2s_lightning.errors import UserError
-from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.through_time import decoder_norms, encoder_norms
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.callbacks.test_throughput import Recorded
-from tests.toy import VOCAB, ToyData, toy_trainer
+from tests.helpers.toy import VOCAB, ToyData, toy_trainer
 
 
 def small_lstm() -> Seq2SeqModule:

@@ -10,15 +10,14 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.multiprocessing import ProcessRaisedException
 
-from s2s_lightning.architecture import Seq2Seq
-from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks import NonFinite, Throughput
-from s2s_lightning.callbacks.non_finite import load, replay
-from s2s_lightning.callbacks.skipped_steps import SkippedSteps
+from s2s_lightning.callbacks.diagnostics.locating import locate
+from s2s_lightning.callbacks.diagnostics.non_finite import load, replay
+from s2s_lightning.callbacks.diagnostics.skipped_steps import SkippedSteps
 from s2s_lightning.errors import UserError
-from s2s_lightning.locating import locate
+from s2s_lightning.model import Batch, Seq2Seq
 from tests.callbacks.test_throughput import Recorded
-from tests.toy import ToyData, ToyModule, encode, toy_network, toy_trainer, windows
+from tests.helpers.toy import ToyData, ToyModule, encode, toy_network, toy_trainer, windows
 
 WORDS = ["ab", "cd", "ef", "gh", "ba", "dc"]
 BAD = "h"

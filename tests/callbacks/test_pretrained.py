@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2s_lightning.architecture import TokenEmbedding
 from s2s_lightning.callbacks import PretrainedEmbeddings
-from s2s_lightning.callbacks.pretrained import fill
+from s2s_lightning.callbacks.weights.pretrained import fill
 from s2s_lightning.errors import UserError
-from tests.toy import ToyData, ToyModule, toy_trainer
+from s2s_lightning.model import TokenEmbedding
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 TOKENS = ["<pad>", "<s>", "</s>", "<unk>", "▁the", "the", "cat", "▁"]
 

@@ -13,10 +13,10 @@ import torch
 from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
 
 from s2s_lightning.callbacks import Profile
-from s2s_lightning.callbacks.phases import Clock
-from s2s_lightning.callbacks.profile import shares
+from s2s_lightning.callbacks.diagnostics.phases import Clock
+from s2s_lightning.callbacks.diagnostics.profile import shares
 from s2s_lightning.errors import UserError
-from tests.toy import ToyData, ToyModule, toy_trainer
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 COSTS = {"encoder": 16.0, "decoder": 4.0, "readout and loss": 2.0, "objective": 1.0}
 
@@ -34,7 +34,7 @@ class Time:
 @pytest.fixture
 def clock_time(monkeypatch: pytest.MonkeyPatch) -> Time:
     time = Time()
-    monkeypatch.setattr("s2s_lightning.callbacks.phases.time.perf_counter", lambda: time.now)
+    monkeypatch.setattr("s2s_lightning.callbacks.diagnostics.phases.time.perf_counter", lambda: time.now)
     return time
 
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS, Evaluation, NextSteps, Progress, Summary, Throughput
-from s2s_lightning.callbacks.progress import planned_steps
-from s2s_lightning.callbacks.summary import parameters_by_part
-from tests.toy import ToyData, ToyModule, toy_network, toy_trainer
+from s2s_lightning.callbacks.reports.progress import planned_steps
+from s2s_lightning.callbacks.reports.summary import parameters_by_part
+from tests.helpers.toy import ToyData, ToyModule, toy_network, toy_trainer
 
 
 class Terminal(io.StringIO):

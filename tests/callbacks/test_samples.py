@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from s2s_lightning.callbacks import Predictions, Samples
-from s2s_lightning.callbacks.predictions import write
-from s2s_lightning.callbacks.samples import table
-from tests.toy import ToyData, ToyModule, toy_trainer
+from s2s_lightning.callbacks.reports.predictions import write
+from s2s_lightning.callbacks.reports.samples import table
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 SAMPLE = {"step": 1, "index": 0, "source": "a|b", "references": ["x"], "hypothesis": "x", "log_prob": -1.0, "score": -1}
 

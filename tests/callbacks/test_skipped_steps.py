@@ -9,9 +9,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 
 from s2s_lightning.callbacks import NonFinite, Progress
-from s2s_lightning.callbacks.skipped_steps import SkippedSteps
-from s2s_lightning.schedules import Linear
-from tests.toy import ToyData, ToyModule, toy_trainer
+from s2s_lightning.callbacks.diagnostics.skipped_steps import SkippedSteps
+from s2s_lightning.training.schedules import Linear
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 STEPS = 10
 

@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from s2s_lightning import PAD
 from s2s_lightning.callbacks import Throughput
-from s2s_lightning.callbacks.throughput import Stopwatch
-from tests.toy import ToyData, ToyModule, toy_batch, toy_network, toy_trainer, toy_words, windows
+from s2s_lightning.callbacks.reports.throughput import Stopwatch
+from tests.helpers.toy import ToyData, ToyModule, toy_batch, toy_network, toy_trainer, toy_words, windows
 
 WORDS = [(word, word) for word in toy_words(12, seed=2)]
 

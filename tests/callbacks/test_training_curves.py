@@ -8,9 +8,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
-from s2s_lightning.callbacks import Evaluation, Throughput, TrainingCurves, training_curves
+from s2s_lightning.callbacks import Evaluation, Throughput, TrainingCurves
+from s2s_lightning.callbacks.reports import training_curves
 from tests.callbacks.test_throughput import Recorded
-from tests.toy import ToyData, ToyModule, toy_trainer
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 
 def fit(folder: Path, **options: Any) -> tuple[Trainer, Recorded]:

@@ -10,9 +10,9 @@ from lightning.pytorch import Callback
 from PIL import Image
 
 from s2s_lightning.callbacks import EMA, Freeze, UpdateRatio
-from s2s_lightning.callbacks.run import network
+from s2s_lightning.runs.trainer_queries import network
 from tests.callbacks.test_throughput import Recorded
-from tests.toy import ToyData, ToyModule, toy_trainer
+from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 
 MATRICES = {"embeddings": ["src_embedding.weight", "tgt_embedding.weight"], "decoder": ["decoder.mix.weight"]}
 """Of the toy network, whose readout shares the target embedding and whose encoder has vectors alone."""

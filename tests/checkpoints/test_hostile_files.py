@@ -13,9 +13,9 @@ import torch
 import yaml
 
 import s2s_lightning
-from s2s_lightning.checkpoints import names
-from s2s_lightning.checkpoints.signature import damage, is_own
 from s2s_lightning.errors import UserError
+from s2s_lightning.trust import names
+from s2s_lightning.trust.signature import damage, is_own
 from tests.cli.conftest import Run, command, done
 
 RUNS_TEXT = {"class_path": "torch._inductor.codecache.PyCodeCache", "state": "open('RAN', 'w').write('ran')\n"}

@@ -14,13 +14,13 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 import s2s_lightning
-from s2s_lightning.callbacks.checkpoints import inferred_mode
-from s2s_lightning.checkpoint import initialise_from, refuse
+from s2s_lightning.callbacks.checkpointing.checkpoints import inferred_mode
+from s2s_lightning.checkpoints.checkpoint import initialise_from, refuse
 from s2s_lightning.data import Generated, Pretokenized, Seq2SeqData
 from s2s_lightning.decoding import Beam
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import Transformer
-from s2s_lightning.runs import become_latest
+from s2s_lightning.runs.folder import become_latest
 from tests.cli.conftest import Run, command, done, fitted
 
 

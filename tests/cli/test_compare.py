@@ -9,10 +9,10 @@ import pytest
 import sacrebleu
 from sacrebleu.significance import PairedTest
 
-from s2s_lightning.commands.compare import arguments, split
-from s2s_lightning.comparison import MEASURES
+from s2s_lightning.cli.commands.compare import arguments, split
+from s2s_lightning.evaluation.comparison import MEASURES
 from tests.cli.conftest import command, done, fitted
-from tests.comparison.texts import LINES, noisy, references
+from tests.evaluation.comparison.texts import LINES, noisy, references
 
 RIGHT = references()
 TEXTS = {

@@ -8,11 +8,11 @@ import yaml
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor
 
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS, Samples
-from s2s_lightning.callbacks.checkpoints import BestAndLast
-from s2s_lightning.cli import CLI, TRAINER_DEFAULTS
-from s2s_lightning.runs import new_run_folder
+from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
+from s2s_lightning.cli.fit import CLI, TRAINER_DEFAULTS
+from s2s_lightning.runs.folder import new_run_folder
 from tests.cli.conftest import Run, done, fitted
-from tests.resuming.runs import metrics
+from tests.runs.runs import metrics
 
 
 def built(config: Path, root: Path, *args: str) -> CLI:
@@ -96,7 +96,7 @@ def test_a_process_that_was_started_by_the_first_has_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = new_run_folder(tmp_path, "fit")
-    monkeypatch.setattr("s2s_lightning.runs.rank_zero_only.rank", 1)
+    monkeypatch.setattr("s2s_lightning.runs.folder.rank_zero_only.rank", 1)
     assert new_run_folder(tmp_path, "fit") == first
 
 

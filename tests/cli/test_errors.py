@@ -8,9 +8,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from s2s_lightning.config.parser import constructed
 from s2s_lightning.data import Corpus
 from s2s_lightning.errors import UserError
-from s2s_lightning.parser import constructed
 from tests.cli.conftest import Run, command
 
 HYBRID = "--model Hybrid --model.encoder s2s_lightning.families.transformer.Transformer"
@@ -213,4 +213,4 @@ class Broken(Corpus):
 def test_an_unforeseen_error_keeps_its_traceback(config: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         command("prepare", "--config", config, "--data.corpus", f"{__name__}.Broken")
-    assert "s2s_lightning.cli" in sys.modules
+    assert "s2s_lightning.cli.fit" in sys.modules

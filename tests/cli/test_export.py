@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from s2s_lightning.checkpoints.keys import CHECKPOINT_KEY
 from safetensors import safe_open
 from tokenizers import Tokenizer as Library
 from torch import Tensor
 
 import s2s_lightning
 from benchmarks.reduced import reduced
-from s2s_lightning.callbacks.configuration import CHECKPOINT_KEY
-from s2s_lightning.checkpoint import instantiate, read
-from s2s_lightning.commands import export
+from s2s_lightning.checkpoints.checkpoint import instantiate, read
+from s2s_lightning.cli.commands import export
 from s2s_lightning.data import BPE, Bytes, Characters, Seq2SeqData, Unigram, Word, WordPiece
 from s2s_lightning.data.tokenizers import FromCheckpoint, Tokenizer, TokenizerFile
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Greedy
-from s2s_lightning.exporting.vocabulary import pieces
-from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.trained import Trained
+from s2s_lightning.inference.export.vocabulary import pieces
+from s2s_lightning.inference.trained import Trained
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.cli.conftest import Run, command, done, fitted
 from tests.contract.conftest import CONFIGS
 
@@ -177,7 +177,7 @@ def test_nothing_is_pickled_and_an_export_of_an_export_is_the_same(trained: Run,
 
 
 def test_ctranslate2_translates_as_we_generate(trained: Run, tmp_path: Path) -> None:
-    """From text to text, as docs/exporting.md does it."""
+    """From text to text, as docs/search/exporting.md does it."""
     engine = pytest.importorskip("ctranslate2")
     done("export", trained.last, "-o", tmp_path / "out", "--format", "ctranslate2")
     tokenizers = Seq2SeqData(tokenizers_from=str(tmp_path / "out")).tokenizers
@@ -257,7 +257,7 @@ def test_a_full_disk_leaves_the_earlier_export(trained: Run, tmp_path: Path, mon
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("s2s_lightning.exporting.safetensors.write_weights", full)
+    monkeypatch.setattr("s2s_lightning.inference.export.safetensors.write_weights", full)
     result = command("export", trained.last, "-o", tmp_path, "--force")
     assert result.code == 2
     assert "No space left on device" in result.err

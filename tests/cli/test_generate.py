@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import s2s_lightning
-from s2s_lightning.commands import generate
+from s2s_lightning.cli.commands import generate
 from s2s_lightning.decoding import Beam, Sampling
-from s2s_lightning.trained import Trained
+from s2s_lightning.inference.trained import Trained
 from tests.cli.conftest import Run, command, done
 
 LINES = ["1 2 3", "", "4", "5 6 7 1 2 3 4", "1 2 3", "one\u2028line \u0085", "a</s> \x00", "1\r2", " \t"]

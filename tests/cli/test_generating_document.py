@@ -1,4 +1,4 @@
-"""The commands of docs/generating.md run as they are typed, and so does its example."""
+"""The commands of docs/start/generating.md run as they are typed, and so does its example."""
 
 import shutil
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.documents import blocks, commands, type_in
+from tests.helpers.documents import blocks, commands, type_in
 
-DOCUMENT = "docs/generating.md"
+DOCUMENT = "docs/start/generating.md"
 
 
 def test_every_command_of_the_document_runs(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from s2s_lightning import signals
-from s2s_lightning.callbacks import stopping
-from s2s_lightning.callbacks.stopping import Agreement
+from s2s_lightning.callbacks.checkpointing import stopping
+from s2s_lightning.callbacks.checkpointing.stopping import Agreement
+from s2s_lightning.cluster import signals
 from tests.cli.conftest import Run, command, done, fitted
 
 TWO = ["--trainer.val_check_interval", 2]
@@ -255,9 +255,9 @@ def test_an_interrupted_command_cleans_up(monkeypatch: pytest.MonkeyPatch, tmp_p
     def average(paths: object) -> object:
         return {"x": Interrupting(number)}
 
-    monkeypatch.setattr("s2s_lightning.averaging.average", average)
+    monkeypatch.setattr("s2s_lightning.checkpoints.average.average", average)
     (tmp_path / "one.ckpt").touch()
-    monkeypatch.setattr("s2s_lightning.commands.average.chosen", lambda options: [tmp_path / "one.ckpt"])
+    monkeypatch.setattr("s2s_lightning.cli.commands.average.chosen", lambda options: [tmp_path / "one.ckpt"])
     assert command("average", tmp_path / "one.ckpt", "-o", tmp_path / "out").code == 128 + number
     assert [path.name for path in tmp_path.iterdir()] == ["one.ckpt"]
     assert [signal.getsignal(each) for each in signals.GRACEFUL] == handlers

@@ -6,7 +6,7 @@ import pytest
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS, Progress
-from s2s_lightning.trainers import beside
+from s2s_lightning.python.trainers import beside
 from tests.cli.conftest import command
 
 EARLY = {

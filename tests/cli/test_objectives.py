@@ -8,7 +8,7 @@ import torch
 
 from s2s_lightning import load
 from s2s_lightning.callbacks import DropTokens
-from s2s_lightning.cli import CLI
+from s2s_lightning.cli.fit import CLI
 from tests.cli.conftest import Run, command, done, fitted
 
 DISTIL = ("--objective", "Distillation", "--objective.teacher")

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2s_lightning.checkpoint import data_state, initialise_from, vocabulary_moves
+from s2s_lightning.checkpoints.checkpoint import data_state, initialise_from, vocabulary_moves
 from s2s_lightning.checkpoints.vocabulary_rows import Move
 from s2s_lightning.data import BPE, Characters, FromCheckpoint, Pretokenized, Seq2SeqData, Tokenizer, Word, WordPiece
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.families import Pointer, Transformer
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.cli.conftest import CONFIG, Run, done
 
 OLD = ["a b c d", "a b c", "a b", "a"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import s2s_lightning
-from s2s_lightning.generating.prompt import HISTORY
+from s2s_lightning.inference.generate.prompt import HISTORY
 from tests.cli.conftest import Run
 
 pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import s2s_lightning
-from s2s_lightning.commands import score
-from s2s_lightning.scoring import Scored, Total
+from s2s_lightning.cli.commands import score
+from s2s_lightning.inference.scoring import Scored, Total
 from tests.cli.conftest import Result, Run, command, done
 
 PAIRS = [

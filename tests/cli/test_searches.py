@@ -8,8 +8,8 @@ import torch
 
 import s2s_lightning
 from s2s_lightning.decoding import GNMT, MBR, Beam, Decoding, DiverseBeam, Ensemble, Greedy, Sampling
-from s2s_lightning.generating.search import GREEDY, parse_search
-from s2s_lightning.utilities import BLEU, EditDistance
+from s2s_lightning.evaluation.mbr_utilities import BLEU, EditDistance
+from s2s_lightning.inference.generate.search import GREEDY, parse_search
 from tests.cli.conftest import Run, done
 
 LINES = ["1 2 3", "", "4", "5 6 3 1"]
@@ -33,10 +33,10 @@ CHOICES: dict[str, Callable[[], Decoding]] = {
         Beam(5, n_best=5)
     ),
     "MBR --decoding.search Sampling --decoding.search.num_samples 4 "
-    "--decoding.utility s2s_lightning.utilities.BLEU --decoding.utility.tokenize none": lambda: MBR(
+    "--decoding.utility s2s_lightning.evaluation.mbr_utilities.BLEU --decoding.utility.tokenize none": lambda: MBR(
         Sampling(num_samples=4), utility=BLEU("none")
     ),
-    "MBR --decoding.utility s2s_lightning.utilities.EditDistance": lambda: MBR(utility=EditDistance()),
+    "MBR --decoding.utility s2s_lightning.evaluation.mbr_utilities.EditDistance": lambda: MBR(utility=EditDistance()),
 }
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from s2s_lightning.config.config_files import arranged
 from s2s_lightning.errors import UserError
 from s2s_lightning.files.run_checkpoints import checkpoint_in
-from s2s_lightning.given import arranged
 from tests.cli.conftest import Run, command, done
 
 HINTS = {

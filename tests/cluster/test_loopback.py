@@ -10,8 +10,8 @@ from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from s2s_lightning.cluster import loopback
+from s2s_lightning.cluster.slurm_environment import Slurm
 from s2s_lightning.errors import UserError
-from s2s_lightning.slurm import Slurm
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="sockets are looked up in /proc")
 

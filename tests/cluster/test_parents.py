@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from s2s_lightning.generating import session
-from s2s_lightning.generating.session import Setup, start_worker
+from s2s_lightning.inference.generate import session
+from s2s_lightning.inference.generate.session import Setup, start_worker
 
 BY_PYTHON = """
 import multiprocessing, os, time
-from s2s_lightning.ranks.children import end_with_parent
+from s2s_lightning.cluster.children import end_with_parent
 
 def child():
     end_with_parent()
@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 BY_A_COMMAND = """
 import os, subprocess, sys
-code = "import os, time; from s2s_lightning.ranks.children import end_with_parent; end_with_parent(); "
+code = "import os, time; from s2s_lightning.cluster.children import end_with_parent; end_with_parent(); "
 code += "print(os.getpid(), flush=True); time.sleep(600)"
 subprocess.run([sys.executable, "-c", code])
 """

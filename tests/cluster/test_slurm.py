@@ -13,7 +13,7 @@ import torch
 
 from tests.cli.conftest import done
 from tests.cluster.conftest import Cluster, until
-from tests.sweeping.conftest import Write, sweep_file, table
+from tests.experiments.sweeps.conftest import Write, sweep_file, table
 
 __all__ = ["sweep_file"]  # a fixture of the sweeps' tests
 

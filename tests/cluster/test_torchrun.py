@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from tests.cli.conftest import CONFIG, Run
-from tests.resuming.runs import differences
+from tests.runs.runs import differences
 
 SETTINGS = "--data.max_tokens 32 --trainer.val_check_interval 4 --trainer.enable_progress_bar false --model.dropout 0.3"
 

@@ -1,4 +1,4 @@
-"""What torchrun does with a training on two nodes when one of them is lost, measured: the numbers of docs/torchrun.md.
+"""What torchrun does with a training on two nodes when one of them is lost, measured: the numbers of docs/cluster/torchrun.md.
 
     python -m tests.cluster.two_nodes [SCENARIO]...
 
@@ -105,7 +105,7 @@ def mend(training: Training) -> None:
         training.join(2)
 
 
-WORKER, AGENT = "-u -m s2s_lightning fit", "s2s_lightning.torchrun"
+WORKER, AGENT = "-u -m s2s_lightning fit", "s2s_lightning.cluster.torchrun"
 Scenario = tuple[Callable[[Training], object], int, Callable[[Training], object] | None]
 
 SCENARIOS: dict[str, Scenario] = {

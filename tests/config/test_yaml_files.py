@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from s2s_lightning.config.parser import Parser
 from s2s_lightning.config.yaml_files import read_yaml
 from s2s_lightning.errors import UserError
-from s2s_lightning.parser import Parser
 from tests.cli.conftest import command
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -9,9 +9,9 @@ import yaml
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.batch import Batch
-from s2s_lightning.checkpoint import instantiate
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.checkpoints.checkpoint import instantiate
+from s2s_lightning.model import Batch
+from s2s_lightning.training.module import Seq2SeqModule
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
 SRC_VOCAB, TGT_VOCAB = 17, 13

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import State, branch, reorder, repeat, select, tree_map
-from s2s_lightning.batch import Batch
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Batch, State, branch, reorder, repeat, select, tree_map
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.contract.conftest import batch_of, build, random_pairs
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2s_lightning import numerics
-from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.errors import UserError
+from s2s_lightning.inference import quantization
+from s2s_lightning.model import Seq2Seq
 from tests.contract.conftest import batch_of, build, random_pairs
 
 BATCH = batch_of([(src, tgt) for src, tgt in random_pairs(4)])
@@ -27,7 +27,7 @@ def log_probs(network: Seq2Seq, piece: int) -> torch.Tensor:
 def test_int8_is_close_to_float32_step_by_step_too(config: Path) -> None:
     network = build(config).model
     exact = log_probs(network, 99)
-    quantized = numerics.quantize(network)
+    quantized = quantization.quantize(network)
     assert 0 < quantized.weights <= quantized.total
     for piece in (1, 99):
         torch.testing.assert_close(log_probs(network, piece), exact, rtol=0, atol=0.15)
@@ -42,8 +42,8 @@ def test_bfloat16_is_close_to_float32(config: Path) -> None:
 
 
 def test_int8_is_for_the_cpu_and_for_float32() -> None:
-    numerics.check("float32", "int8", torch.device("cpu"))
+    quantization.check("float32", "int8", torch.device("cpu"))
     with pytest.raises(UserError, match="exclude each other"):
-        numerics.check("bfloat16", "int8", torch.device("cpu"))
+        quantization.check("bfloat16", "int8", torch.device("cpu"))
     with pytest.raises(UserError, match="add --device cpu"):
-        numerics.check("float32", "int8", torch.device("cuda"))
+        quantization.check("float32", "int8", torch.device("cuda"))

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from s2s_lightning.checkpoint import instantiate
+from s2s_lightning.checkpoints.checkpoint import instantiate
+from s2s_lightning.config.parser import class_options
 from s2s_lightning.errors import UserError
-from s2s_lightning.module import Seq2SeqModule
-from s2s_lightning.parser import class_options
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.contract.conftest import SRC_VOCAB
 
 

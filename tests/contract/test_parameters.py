@@ -1,4 +1,4 @@
-"""Law 8: a shipped configuration has the parameters that the closed formula of docs/families.md counts."""
+"""Law 8: a shipped configuration has the parameters that the closed formula of docs/models/families.md counts."""
 
 from pathlib import Path
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from s2s_lightning.batch import Batch
+from s2s_lightning.model import Batch
 from tests.contract.conftest import batch_of, build, random_pairs
 from tests.objectives.networks import without_dropout
 

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import EOS, PAD, UNK
-from s2s_lightning.architecture import Step
-from s2s_lightning.batch import Batch
 from s2s_lightning.decoding import (
     MBR,
     Average,
@@ -27,7 +25,8 @@ from s2s_lightning.decoding import (
 from s2s_lightning.decoding.ensemble import AverageOf
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.merged import MergedDecoder
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Batch, Step
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.contract.conftest import TGT_VOCAB, batch_of, build, random_pairs
 from tests.decoding.fakes import forced, tools
 

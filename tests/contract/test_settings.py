@@ -6,7 +6,7 @@ import pytest
 
 import s2s_lightning.families as families
 from s2s_lightning.errors import UserError
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.training.module import Seq2SeqModule
 
 FAMILIES = [family for name in families.__all__ if issubclass(family := getattr(families, name), Seq2SeqModule)]
 WITHOUT_EFFECT = {"window_radius", "max_positions"}

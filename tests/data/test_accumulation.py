@@ -10,17 +10,17 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.utils.data import DistributedSampler
 
-from s2s_lightning.batch import Batch
 from s2s_lightning.callbacks import Evaluation
-from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
 from s2s_lightning.data import Generated, Seq2SeqData
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import Transformer
-from s2s_lightning.schedules import Linear
+from s2s_lightning.model import Batch
+from s2s_lightning.training.schedules import Linear
 from tests.contract.conftest import batch_of
 from tests.distributed.jobs import difference, real
-from tests.resuming.runs import StopAt, Stopped
-from tests.toy import toy_trainer
+from tests.helpers.toy import toy_trainer
+from tests.runs.runs import StopAt, Stopped
 
 
 def data(pairs: int = 26) -> Seq2SeqData:

@@ -6,9 +6,9 @@ import pytest
 from lightning.pytorch import seed_everything
 
 from s2s_lightning import EOS, PAD
-from s2s_lightning.batch import Batch
 from s2s_lightning.data import BPE, Seq2SeqData, TextFiles
 from s2s_lightning.errors import UserError
+from s2s_lightning.model import Batch
 
 BUDGET = 120
 

@@ -1,4 +1,4 @@
-"""Each overlay of configs/data and each example of docs/data.md: it is read, and it runs on files of its own names."""
+"""Each overlay of configs/data and each example of docs/start/data.md: it is read, and it runs on files of its own names."""
 
 import gzip
 import json
@@ -10,10 +10,10 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from s2s_lightning.data import Seq2SeqData
-from tests.documents import ROOT, blocks
+from tests.helpers.documents import ROOT, blocks
 
 OVERLAYS = sorted((ROOT / "configs" / "data").glob("*.yaml"))
-EXAMPLES = {path.stem: path.read_text() for path in OVERLAYS} | dict(enumerate(blocks("docs/data.md", "yaml")))
+EXAMPLES = {path.stem: path.read_text() for path in OVERLAYS} | dict(enumerate(blocks("docs/start/data.md", "yaml")))
 
 ROWS = [(f"source {i}", f"target {i}") for i in range(3000)]
 

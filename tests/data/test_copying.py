@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from s2s_lightning import BOS, EOS, PAD, UNK
-from s2s_lightning.batch import Batch
 from s2s_lightning.data import BPE, Corpus, Pair, Pretokenized, Seq2SeqData, SymbolTokenizer, Tokenizer
 from s2s_lightning.errors import UserError
-from tests.toy import toy_batch, toy_network
+from s2s_lightning.model import Batch
+from tests.helpers.toy import toy_batch, toy_network
 
 PAIRS = [
     Pair("a b a b", ("a b",)),

@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from s2s_lightning import EOS, PAD
-from s2s_lightning.batch import Batch
 from s2s_lightning.data import (
     BPE,
     Bytes,
@@ -30,6 +29,7 @@ from s2s_lightning.data import (
     Unigram,
 )
 from s2s_lightning.errors import UserError
+from s2s_lightning.model import Batch
 
 TASK = {"max_length": 6, "train_pairs": 120, "val_pairs": 20, "test_pairs": 15}
 

@@ -10,7 +10,7 @@ import pytest
 
 from s2s_lightning.data import Pair, Saved, Table, TargetSide, TextFiles
 from s2s_lightning.errors import UserError
-from s2s_lightning.generating.requests import Request, from_jsonl
+from s2s_lightning.inference.generate.requests import Request, from_jsonl
 
 
 def table(folder: Path, name: str, content: str | bytes, **options: Any) -> Table:

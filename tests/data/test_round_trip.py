@@ -8,7 +8,7 @@ import pytest
 
 from s2s_lightning.data import BPE, Bytes, Characters, Corpus, Pair, Pretokenized, Seq2SeqData, Table, Tokenizer, Word
 from s2s_lightning.errors import UserError
-from s2s_lightning.metrics import corpus_scores
+from s2s_lightning.evaluation.metrics import corpus_scores
 from tests.cli.conftest import CONFIG, done
 
 REFERENCES = [

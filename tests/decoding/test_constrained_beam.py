@@ -21,7 +21,7 @@ from s2s_lightning.decoding import (
     phrases_of,
 )
 from s2s_lightning.decoding.constrained_beam import allocate
-from s2s_lightning.decoding.phrases import Phrases
+from s2s_lightning.decoding.constraints import Phrases
 from s2s_lightning.errors import UserError
 from tests.decoding.fakes import WORDS, Table, all_outputs, assert_same, forced, padded, ranked, sources, tools
 

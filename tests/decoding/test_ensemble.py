@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS
-from s2s_lightning.architecture import State, Step
 from s2s_lightning.decoding import Average, Beam, Decoding, Demands, Ensemble, Greedy, Sampling
 from s2s_lightning.decoding.ensemble import AverageOf, Members
 from s2s_lightning.errors import UserError
+from s2s_lightning.model import State, Step
 from tests.decoding.fakes import VOCAB, WORDS, Table, all_outputs, assert_same, padded, ranked, sources, tools
 from tests.decoding.test_laws import TIGHT, gru
 

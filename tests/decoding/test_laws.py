@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning import BOS, EOS
-from s2s_lightning.architecture import (
+from s2s_lightning.decoding import GNMT, Average, Beam, Decoding, DiverseBeam, Greedy
+from s2s_lightning.model import (
     Decoder,
     DecoderOutput,
     Encoder,
@@ -16,7 +17,6 @@ from s2s_lightning.architecture import (
     assemble,
     masked_mean,
 )
-from s2s_lightning.decoding import GNMT, Average, Beam, Decoding, DiverseBeam, Greedy
 from tests.decoding.fakes import Table, assert_same, padded, sources
 
 TIGHT = {"max_length_ratio": 0.5, "max_length_offset": 3}

@@ -11,7 +11,7 @@ from sacrebleu import metrics
 
 from s2s_lightning.decoding import MBR, Beam, Decoding, Demands, Greedy, Hypothesis, Sampling, Tools, Utility
 from s2s_lightning.errors import UserError
-from s2s_lightning.utilities import BLEU, ChrF, EditDistance
+from s2s_lightning.evaluation.mbr_utilities import BLEU, ChrF, EditDistance
 from tests.decoding.fakes import Table, assert_same, padded, sources
 
 WORDS = ["", "", "", "ab", "abc,", "b c"]

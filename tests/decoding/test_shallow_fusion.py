@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from s2s_lightning import EOS, UNK
-from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.decoding import Average, Beam, Decoding, Ensemble, Greedy, LengthPenalty, NoPenalty, ShallowFusion
 from s2s_lightning.errors import UserError
+from s2s_lightning.model import Seq2Seq
 from tests.decoding.fakes import Table, all_outputs, assert_same, forced, padded, sources, tools
 from tests.decoding.test_laws import TIGHT, gru
 

@@ -14,17 +14,15 @@ from torch.distributed.tensor import DTensor
 
 from s2s_lightning import PAD
 from s2s_lightning.__main__ import main, run
-from s2s_lightning.architecture import Decoder
-from s2s_lightning.batch import Batch
-from s2s_lightning.callbacks.ema import EMA
-from s2s_lightning.callbacks.freezing import Freeze
+from s2s_lightning.callbacks.weights.ema import EMA
+from s2s_lightning.callbacks.weights.freezing import Freeze
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import Hybrid, Luong, Transformer
 from s2s_lightning.families.pointer import PointerDecoder
 from s2s_lightning.families.transformer import TransformerEncoder
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Batch, Decoder
 from s2s_lightning.objectives import (
     ConstantDecay,
     CoverageLoss,
@@ -34,7 +32,8 @@ from s2s_lightning.objectives import (
     RDrop,
     ScheduledSampling,
 )
-from s2s_lightning.strategies import FSDP
+from s2s_lightning.training.fsdp_strategy import FSDP
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.contract.conftest import CONFIGS, batch_of, build
 from tests.distributed.ranks import TIMEOUT, quiet_trainer, world
 from tests.objectives.networks import without_dropout

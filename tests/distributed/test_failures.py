@@ -10,8 +10,8 @@ import pytest
 from lightning.pytorch.strategies.launchers import subprocess_script
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from s2s_lightning.ranks import board, failures
-from s2s_lightning.ranks.board import GONE, Board, Failure
+from s2s_lightning.cluster import board, failures
+from s2s_lightning.cluster.board import GONE, Board, Failure
 from tests.cli.conftest import CONFIG, command
 
 LOST = "gloo: Connection closed by peer"
@@ -84,7 +84,7 @@ def test_a_refused_setting_is_told_once_and_not_again_after_a_restart(tmp_path: 
     """Both processes are started by torchrun, which starts them anew."""
     config = tmp_path / "tiny.yaml"
     config.write_text(CONFIG)
-    agent = "-m s2s_lightning.torchrun --standalone --nproc-per-node 2 --max-restarts 1 -m -- s2s_lightning"
+    agent = "-m s2s_lightning.cluster.torchrun --standalone --nproc-per-node 2 --max-restarts 1 -m -- s2s_lightning"
     wrong = "--checkpoint.monitor val/blue --trainer.max_steps 1 --trainer.logger false"
     typed = [*agent.split(), "fit", "--config", str(config), "--run", str(tmp_path / "run"), *wrong.split()]
     result = subprocess.run([sys.executable, *typed], capture_output=True, text=True, check=False)

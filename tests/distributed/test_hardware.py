@@ -35,7 +35,7 @@ def test_an_overlay_is_about_the_trainer_and_says_how_it_is_typed(path: Path) ->
     assert f"--config configs/hardware/{path.name}" in " ".join(text.replace("#", "").split())
     content = yaml.safe_load(text)
     assert content["trainer"]
-    assert f"`{path.name}`" in Path("docs/hardware.md").read_text()
+    assert f"`{path.name}`" in Path("docs/cluster/hardware.md").read_text()
     strategy = content["trainer"].get("strategy", "auto")
     assert strategy == "auto" or strategy["init_args"]["timeout"]
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS
-from s2s_lightning.architecture import Seq2Seq, State, reorder, repeat
 from s2s_lightning.families.merged import MergedDecoder
+from s2s_lightning.model import Seq2Seq, State, reorder, repeat
 from tests.contract.conftest import TGT_VOCAB, batch_of, random_pairs
 
 

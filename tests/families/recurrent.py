@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 from tests.families.laws import check_causality, check_padding_changes_nothing, check_pieces_make_the_whole
 
 LENGTHS = (5, 2, 1)

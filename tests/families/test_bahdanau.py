@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Memory, MemoryShape
 from s2s_lightning.families.bahdanau import Bahdanau, BahdanauDecoder
+from s2s_lightning.model import Memory, MemoryShape
 from tests.families.recurrent import LENGTHS, assert_laws, source, target
 
 SIZES = {"d_embedding": 6, "d_model": 8, "d_score": 5, "d_maxout": 7}

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.convs2s import ConvS2S, ConvS2SDecoder, ConvS2SEncoder
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.nn.convolution import GatedConvolution
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
 from tests.families.laws import LAWS

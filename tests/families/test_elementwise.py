@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Memory, Seq2Seq, tree_map
-from s2s_lightning.checkpoint import instantiate
+from s2s_lightning.checkpoints.checkpoint import instantiate
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder
-from s2s_lightning.module import Seq2SeqModule
+from s2s_lightning.model import Memory, Seq2Seq, tree_map
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
 from tests.families.laws import LAWS
 from tests.families.test_transformer import copy_cross_attention, perturb

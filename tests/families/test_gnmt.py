@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Memory, MemoryShape, Seq2Seq
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.gnmt import GNMT, GNMTDecoder, GNMTEncoder
+from s2s_lightning.model import Memory, MemoryShape, Seq2Seq
 from s2s_lightning.nn.recurrence import Recurrence
 from tests.families.laws import LAWS
 from tests.families.recurrent import LENGTHS, assert_laws, source

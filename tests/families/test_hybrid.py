@@ -8,9 +8,9 @@ import torch
 
 import s2s_lightning.families  # noqa: F401  it imports all of them
 from benchmarks.reduced import reduced
-from s2s_lightning.architecture import Decoder, Encoder, Seq2Seq
-from s2s_lightning.checkpoint import instantiate
+from s2s_lightning.checkpoints.checkpoint import instantiate
 from s2s_lightning.families import Hybrid
+from s2s_lightning.model import Decoder, Encoder, Seq2Seq
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
 from tests.families.laws import check_causality, check_padding_changes_nothing, check_pieces_make_the_whole
 

@@ -12,7 +12,7 @@ from s2s_lightning.families import IndRNN
 from s2s_lightning.families.indrnn import IndRNNLayer
 from tests.contract.conftest import SRC_VOCAB
 from tests.families.elementwise import assert_layer_is_its_steps
-from tests.toy import VOCAB, ToyData, toy_trainer
+from tests.helpers.toy import VOCAB, ToyData, toy_trainer
 
 
 @pytest.mark.parametrize("both_ways", [False, True])

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.lightconv import ConvolutionalLayers, DynamicConv, LightConv, LightConvEncoder
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.nn.attention import CrossAttention
 from s2s_lightning.nn.lightweight_convolution import CausalConvolution, CentredConvolution, LightweightKernels
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import DecoderOutput, Memory, MemoryShape
 from s2s_lightning.data import Generated, Seq2SeqData
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.luong import AttentionalDecoder, InputFeedingDecoder, Luong
+from s2s_lightning.model import DecoderOutput, Memory, MemoryShape
 from s2s_lightning.nn.alignment import LocationScore, MonotonicWindow, PredictiveWindow, Window, align
 from tests.contract.conftest import batch_of, random_pairs
 from tests.families.laws import LAWS
 from tests.families.recurrent import LENGTHS, assert_laws, source, target
-from tests.toy import toy_trainer
+from tests.helpers.toy import toy_trainer
 
 SIZES = {"d_embedding": 6, "d_model": 8}
 SCORES = ["dot", "general", "concat"]

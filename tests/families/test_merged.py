@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import MemoryShape, Seq2Seq
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.merged import Merged, MergedDecoder
+from s2s_lightning.model import MemoryShape, Seq2Seq
 from s2s_lightning.nn.attention import causal_bias
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
 from tests.families.laws import LAWS

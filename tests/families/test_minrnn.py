@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.families import MinGRU, MinLSTM
 from s2s_lightning.families.minrnn import MinGRULayer, MinLSTMLayer, _MinRNN, positive
+from s2s_lightning.model import Seq2Seq
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
 from tests.families.elementwise import assert_layer_is_its_steps
 from tests.families.laws import LAWS

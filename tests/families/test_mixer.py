@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from s2s_lightning.architecture import MemoryShape, tree_map
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.deltanet import DeltaRule, GatedDeltaRule
 from s2s_lightning.families.mamba2 import Mamba2Encoder, Mamba2Mixer, StateSpace
 from s2s_lightning.families.mixer import MixerDecoder
 from s2s_lightning.families.retnet import MultiScaleRetention
 from s2s_lightning.families.xlstm import MLSTMMixer, XLSTMEncoder
+from s2s_lightning.model import MemoryShape, tree_map
 from s2s_lightning.nn.mixer import Mixer
 
 D = 8

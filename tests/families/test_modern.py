@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.modern import Layer, Modern
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.nn.gated_feed_forward import GatedFeedForward
 from s2s_lightning.nn.grouped_attention import GroupedQueryAttention
 from s2s_lightning.nn.norm import NormedResidual, RMSNorm

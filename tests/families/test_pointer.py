@@ -10,17 +10,16 @@ from torch import Tensor
 
 from s2s_lightning import EOS, PAD, UNK
 from s2s_lightning.__main__ import main
-from s2s_lightning.architecture import DecoderOutput, Memory, MemoryShape, Seq2Seq, State
-from s2s_lightning.batch import Batch
 from s2s_lightning.decoding import Beam
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.pointer import Pointer, PointerDecoder, PointerGenerator, first_places
-from s2s_lightning.loss import linear_cross_entropy, mixture_cross_entropy
+from s2s_lightning.model import Batch, DecoderOutput, Memory, MemoryShape, Seq2Seq, State
+from s2s_lightning.nn.linear_cross_entropy import linear_cross_entropy, mixture_cross_entropy
 from s2s_lightning.objectives import CoverageLoss
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
 from tests.families.laws import LAWS
 from tests.families.recurrent import LENGTHS, source
-from tests.toy import toy_batch, toy_network
+from tests.helpers.toy import toy_batch, toy_network
 
 SIZES = {"d_embedding": 6, "d_model": 8, "d_score": 5}
 V = TGT_VOCAB

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning import EOS
-from s2s_lightning.architecture import Seq2Seq
-from s2s_lightning.callbacks.summary import parameters_by_part
+from s2s_lightning.callbacks.reports.summary import parameters_by_part
 from s2s_lightning.families.prefix_lm import LM, PrefixLM
+from s2s_lightning.model import Seq2Seq
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
 from tests.families.laws import LAWS
 from tests.families.test_modern import PADDING, STACK, copy_attention, copy_feed_forward, perturb

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.architecture import Memory, MemoryShape, Seq2Seq
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.qrnn import QRNN, QRNNDecoder, QRNNEncoder, QRNNLayer
+from s2s_lightning.model import Memory, MemoryShape, Seq2Seq
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
 from tests.families.elementwise import halves
 from tests.families.laws import LAWS

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from s2s_lightning.families import GNMT, GRU, LSTM, RNN, Bahdanau, Luong
-from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.nn.dropout import RecurrentDropout
 from s2s_lightning.nn.recurrence import KINDS, Cell, Recurrence
+from s2s_lightning.training.module import Seq2SeqModule
 from tests.families.laws import check_pieces_make_the_whole
 from tests.families.recurrent import LENGTHS, assert_laws, logits, source, target
 

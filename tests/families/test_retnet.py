@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.retnet import MultiScaleRetention, RetNet
+from s2s_lightning.model import Seq2Seq
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of
 from tests.families.laws import LAWS
 

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.architecture import Seq2Seq
-from s2s_lightning.batch import Batch
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.transformer import DecoderLayer, EncoderLayer, Transformer
+from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.nn.attention import CrossAttention, SelfAttention
 from s2s_lightning.nn.layers import LayerDrop
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from s2s_lightning.architecture import Memory, Seq2Seq
 from s2s_lightning.families.xlstm import XLSTM, MLSTMMixer
+from s2s_lightning.model import Memory, Seq2Seq
 from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
 from tests.families.laws import LAWS
 from tests.families.test_mamba2 import silence

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradgradcheck
 
-from s2s_lightning.loss import linear_cross_entropy
+from s2s_lightning.nn.linear_cross_entropy import linear_cross_entropy
 from s2s_lightning.nn.norm import rms_norm
 from s2s_lightning.nn.scan import scan
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from s2s_lightning.architecture import Seq2Seq
-from s2s_lightning.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.objectives import Objective
 from tests.contract.conftest import batch_of, build, random_pairs
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.objectives import Distillation, LabelSmoothedCrossEntropy
+from tests.helpers.toy import ToyModule
 from tests.objectives.networks import (
     FAMILIES,
     assert_close,
@@ -15,7 +16,6 @@ from tests.objectives.networks import (
     some_batch,
     without_dropout,
 )
-from tests.toy import ToyModule
 
 
 def taught_by(teacher: str, **options: float) -> Distillation:

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from s2s_lightning import PAD
-from s2s_lightning.architecture import Seq2Seq
-from s2s_lightning.batch import Batch
+from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.objectives import (
     ConstantDecay,
     Distillation,

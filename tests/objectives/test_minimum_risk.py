@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, UNK
-from s2s_lightning.architecture import Seq2Seq, assemble
-from s2s_lightning.batch import Batch
 from s2s_lightning.errors import UserError
+from s2s_lightning.model import Batch, Seq2Seq, assemble
 from s2s_lightning.objectives import BLEUCost, Cost, EditCost, MinimumRisk
 from s2s_lightning.objectives.costs import edit_distance, sentence_bleu
 from s2s_lightning.objectives.minimum_risk import Output
 from tests.contract.conftest import batch_of
+from tests.helpers.toy import WIDTH, ToyDecoder, ToyEncoder
 from tests.objectives.networks import FAMILIES, assert_close, network, some_batch, without_dropout
-from tests.toy import WIDTH, ToyDecoder, ToyEncoder
 
 VOCAB, LONGEST = 6, 2
 OUTPUTS: list[Output] = [(EOS,), *((w, EOS) for w in range(UNK, VOCAB)), *product(range(UNK, VOCAB), repeat=2)]

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import kl_div
 
 from s2s_lightning import PAD
-from s2s_lightning.architecture import Seq2Seq
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy, RDrop
 from s2s_lightning.objectives.pieces import Said, by_pieces, log_prob_of
 from tests.objectives.networks import FAMILIES, assert_close, gradient, network, some_batch, without_dropout

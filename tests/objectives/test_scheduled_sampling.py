@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from s2s_lightning import EOS, PAD
-from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.decoding import Greedy
 from s2s_lightning.errors import UserError
+from s2s_lightning.model import Seq2Seq
 from s2s_lightning.objectives import (
     ConstantDecay,
     Decay,

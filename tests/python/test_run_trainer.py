@@ -12,9 +12,9 @@ import torch
 
 import s2s_lightning
 from s2s_lightning.callbacks import Attention, Progress
-from s2s_lightning.callbacks.checkpoints import BestAndLast
+from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
 from s2s_lightning.errors import UserError
-from s2s_lightning.trainers import RunTrainer
+from s2s_lightning.python.trainers import RunTrainer
 from tests.cli.conftest import CONFIG, done
 from tests.python.test_plain_trainer import parts
 

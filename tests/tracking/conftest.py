@@ -11,8 +11,8 @@ import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
-from s2s_lightning.callbacks.media import log_picture, log_table
-from s2s_lightning.callbacks.run import run_folder
+from s2s_lightning.callbacks.reports.media import log_picture, log_table
+from s2s_lightning.runs.trainer_queries import run_folder
 from tests.cli.conftest import Run, config, done, trained
 
 __all__ = ["config", "trained"]  # fixtures of the command line's tests

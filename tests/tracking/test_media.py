@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
-from s2s_lightning.callbacks.media import log_picture, log_table, markdown
+from s2s_lightning.callbacks.reports.media import log_picture, log_table, markdown
 from tests.cli.conftest import fitted
 from tests.tracking.conftest import SHOW
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 from PIL import Image
 
-from s2s_lightning.checkpoint import build, read
+from s2s_lightning.checkpoints.checkpoint import build, read
 from s2s_lightning.tracking import Wandb
 from tests.cli.conftest import command, fitted
 from tests.cli.test_interrupt import PressCtrlC, _restored_signal

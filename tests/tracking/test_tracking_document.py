@@ -1,12 +1,12 @@
-"""The commands of docs/tracking.md run as they are typed, without W&B, which the other files are about."""
+"""The commands of docs/experiments/tracking.md run as they are typed, without W&B, which the other files are about."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.documents import blocks, commands, type_in, workplace
+from tests.helpers.documents import blocks, commands, type_in, workplace
 
-DOCUMENT = "docs/tracking.md"
+DOCUMENT = "docs/experiments/tracking.md"
 SMALL = "--data.corpus Generated --data.tokenizer Characters --model.d_model 16 --model.d_embedding 16"
 
 
@@ -34,7 +34,7 @@ def test_a_callback_of_the_document_shows_its_table(tmp_path: Path, monkeypatch:
     (example,) = blocks(DOCUMENT, "python")
     (tmp_path / "norms.py").write_text(example)
     shown = []
-    monkeypatch.setattr("s2s_lightning.callbacks.media.log_table", lambda trainer, *table: shown.append(table))
+    monkeypatch.setattr("s2s_lightning.callbacks.reports.media.log_table", lambda trainer, *table: shown.append(table))
     command = f"python -m s2s_lightning fit --config configs/lstm.yaml --trainer.callbacks+=norms.Norms {SMALL}"
     type_in(command, monkeypatch)
     ((name, columns, rows),) = shown

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from s2s_lightning.checkpoints.names import full_name, lookup
 from s2s_lightning.data.cache import digest
 from s2s_lightning.errors import UserError
+from s2s_lightning.trust.names import full_name, lookup
 
 if TYPE_CHECKING:
     from s2s_lightning.data.tokenizers.symbols import SymbolTokenizer

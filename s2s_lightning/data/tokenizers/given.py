@@ -12,13 +12,13 @@ import torch
 from tokenizers import Tokenizer as Backend
 
 from s2s_lightning import UNK
-from s2s_lightning.checkpoints.names import allow
-from s2s_lightning.checkpoints.signature import damage, is_own
 from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, thaw
 from s2s_lightning.data.tokenizers.files import read_tokenizers
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import check_text
 from s2s_lightning.files.run_checkpoints import checkpoint_in
+from s2s_lightning.trust.names import allow
+from s2s_lightning.trust.signature import damage, is_own
 
 if TYPE_CHECKING:
     from s2s_lightning.data.tokenizers.symbols import SymbolTokenizer

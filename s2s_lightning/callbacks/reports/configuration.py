@@ -1,0 +1,48 @@
+"""The configuration of a run, beside its results and inside its checkpoints."""
+
+from typing import Any
+
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from s2s_lightning import __version__
+from s2s_lightning.runs.trainer_queries import run_folder
+
+Config = dict[str, Any]
+"""A configuration as YAML has it: mappings, lists, strings, numbers and null alone."""
+
+CHECKPOINT_KEY = "s2s_lightning_config"
+
+PLACES = ("resume", "run", "wait")
+"""Options that say where a run is, and how it begins there: those that repeat it are elsewhere."""
+
+WAYS_TO_START = ("ckpt_path", "init_from")
+"""What a run started from, which is no business of those that start from its checkpoints."""
+
+
+class Configuration(Callback):
+    """Writes ``config.yaml``, which repeats the run, and puts the configuration into each checkpoint.
+
+    A run that goes on in its folder with other settings keeps what it had so far as ``config_until_step_N.yaml``.
+
+    Args:
+        config: of the run.
+        step: from which it goes on.
+    """
+
+    def __init__(self, config: Config, step: int = 0) -> None:
+        self.config = config
+        self.step = step
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+        text = f"# s2s_lightning {__version__}\n{text}"
+        path = run_folder(trainer) / "config.yaml"
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            path.replace(path.with_name(f"config_until_step_{self.step}.yaml"))
+        path.write_text(text, encoding="utf-8")
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CHECKPOINT_KEY] = {k: v for k, v in self.config.items() if k not in WAYS_TO_START}
