@@ -15,7 +15,7 @@ from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.objectives import Objective
 from s2s_lightning.schedules import Schedule
-from tests.contract.conftest import TGT_VOCAB, batch_of, random_pairs
+from s2s_lightning.testing import TGT_VOCAB, batch_of, random_pairs
 from tests.toy import toy_trainer
 
 PAPERS = sorted(Path("configs/papers").glob("*.yaml"))

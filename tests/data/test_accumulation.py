@@ -17,7 +17,7 @@ from s2s_lightning.data import Generated, Seq2SeqData
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import Transformer
 from s2s_lightning.schedules import Linear
-from tests.contract.conftest import batch_of
+from s2s_lightning.testing import batch_of
 from tests.distributed.jobs import difference, real
 from tests.resuming.runs import StopAt, Stopped
 from tests.toy import toy_trainer

@@ -35,7 +35,8 @@ from s2s_lightning.objectives import (
     ScheduledSampling,
 )
 from s2s_lightning.strategies import FSDP
-from tests.contract.conftest import CONFIGS, batch_of, build
+from s2s_lightning.testing import batch_of
+from tests.contract.conftest import CONFIGS, build
 from tests.distributed.ranks import TIMEOUT, quiet_trainer, world
 from tests.objectives.networks import without_dropout
 

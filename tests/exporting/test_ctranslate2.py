@@ -13,7 +13,8 @@ from s2s_lightning.exporting.ctranslate2 import specification
 from s2s_lightning.exporting.ctranslate2_layers import MAX_POSITIONS
 from s2s_lightning.families import Modern, Transformer
 from s2s_lightning.module import Seq2SeqModule
-from tests.contract.conftest import CONFIGS, SRC_VOCAB, TGT_VOCAB, build
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB
+from tests.contract.conftest import CONFIGS, build
 from tests.exporting.networks import LONGEST, PAIRS, SIZES, greedy, log_probs, randomised, taught, words
 
 engine = pytest.importorskip("ctranslate2")

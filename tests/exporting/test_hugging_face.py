@@ -9,7 +9,7 @@ import torch
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.architecture import Seq2Seq
 from s2s_lightning.families import Transformer
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, batch_of
 from tests.exporting.networks import LONGEST, PAIRS, SIZES, greedy, padded, randomised, taught
 
 pytest.importorskip("transformers")
