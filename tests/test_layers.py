@@ -29,12 +29,14 @@ ALLOWED: dict[str, set[str]] = {
         *("architecture", "batch", "data", "decoding", "loss", "nn", "objectives", "schedules", "sharding"),
         *("trainers", "training"),
     },
+    "testing": {"testing", "architecture", "batch", "nn"},
     "families": {"families", "architecture", "loss", "nn", "module"},
     "data": {"data", "batch", "checkpoints", "files", "signals"},
 }
-TORCH_ALONE = {"nn", "loss", "schedules", "architecture", "decoding", "objectives", "families", "sharding"}
+TORCH_ALONE = {"nn", "loss", "schedules", "architecture", "decoding", "objectives", "families", "sharding", "testing"}
 STANDARD = {
     "abc", "collections", "contextlib", "ctypes", "dataclasses", "enum", "functools", "itertools", "math", "typing",
+    "copy", "re", "unittest",
 }  # fmt: skip
 
 

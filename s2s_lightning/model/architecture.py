@@ -6,13 +6,13 @@ Shape letters: B batch, S source, T target, D width, E embedding, H heads, V voc
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from s2s_lightning import PAD
-from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.errors import UserError, check_at_least, shown
 from s2s_lightning.model import Batch
 from s2s_lightning.nn.cache import Cache
 from s2s_lightning.nn.linear_cross_entropy import CrossEntropy, linear_cross_entropy
@@ -125,9 +125,12 @@ class Decoder(nn.Module, ABC):
 
     The law: any split of the target into pieces gives the hidden states of one call. Teacher forcing is one call,
     greedy and beam search are calls with T = 1, a forced prefix is T = k.
+
+    ``attention_sums_to_one`` is False for a decoder whose weights of source positions may sum to less.
     """
 
     d_out: int
+    attention_sums_to_one = True
 
     @abstractmethod
     def start(self, memory: Memory) -> State:
@@ -139,6 +142,41 @@ class Decoder(nn.Module, ABC):
 
     def drop_gate(self) -> None:
         """The readout does not copy: what makes ``DecoderOutput.gate`` would have no gradient, which DDP waits for."""
+
+
+T = TypeVar("T")
+
+
+def returned(part: nn.Module, value: object, kind: type[T], method: str = "forward") -> T:
+    """Return what an encoder or a decoder returned.
+
+    Raises:
+        UserError: it is of another type than the contract says.
+    """
+    if isinstance(value, kind):
+        return value
+    form = f"{kind.__name__}({', '.join(getattr(kind, '_fields', ()))})"
+    article = "an" if type(value).__name__[0] in "aeiouAEIOU" else "a"
+    what = f"a tuple of {len(value)}" if type(value) is tuple else f"{article} {type(value).__name__}"
+    call = "" if method == "forward" else f".{method}"
+    raise UserError(f"{_role(part)}{call} returned {what}; return {form}{_place(part, method)}")
+
+
+def declared(part: nn.Module, name: str, kind: type, form: str) -> None:
+    """Raise UserError for an encoder or a decoder whose constructor does not set what others must know of it."""
+    value = getattr(part, name, None)
+    if not isinstance(value, kind):
+        problem = "is not set" if value is None else f"is {value!r}"
+        raise UserError(f"{_role(part)}: {name} {problem}; set self.{name} = {form}{_place(part, '__init__')}")
+
+
+def _role(part: nn.Module) -> str:
+    return f"{'Encoder' if isinstance(part, Encoder) else 'Decoder'} {type(part).__name__}"
+
+
+def _place(part: nn.Module, method: str) -> str:
+    code = getattr(getattr(type(part), method), "__code__", None)
+    return f" ({shown(code.co_filename)}, line {code.co_firstlineno})" if code else ""
 
 
 class Readout(nn.Module, ABC):
@@ -258,8 +296,8 @@ class Seq2Seq(nn.Module):
 
     def start(self, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None) -> State:
         """Read the source: src, src_padding and src_copy (B, S) as in ``Batch``."""
-        memory = self.encoder(self.src_dropout(src, self.src_embedding), src_padding)
-        state = self.decoder.start(memory)
+        memory = returned(self.encoder, self.encoder(self.src_dropout(src, self.src_embedding), src_padding), Memory)
+        state = returned(self.decoder, self.decoder.start(memory), State, "start")
         return State((state.context, self.readout.source(src, src_copy)), state.carry)
 
     def forward(self, tgt_in: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
@@ -267,7 +305,7 @@ class Seq2Seq(nn.Module):
         context, src = state.context
         need_weights = need_weights or self.readout.needs_attention
         y = self.tgt_dropout(self.readout.known(tgt_in), self.tgt_embedding)
-        output: DecoderOutput = self.decoder(y, State(context, state.carry), need_weights)
+        output = returned(self.decoder, self.decoder(y, State(context, state.carry), need_weights), DecoderOutput)
         return output._replace(state=State((output.state.context, src), output.state.carry))
 
     def teacher_force(self, batch: Batch, need_weights: bool = False) -> DecoderOutput:
@@ -341,6 +379,7 @@ def assemble(
         UserError: a tied readout whose width is not that of the embedding, or an embedding_std that is not above 0.
     """
     check_at_least(1, d_embedding=d_embedding)
+    declared(decoder, "d_out", int, "D of its hidden states")
     if tie_embeddings != "none" and d_embedding != decoder.d_out:
         raise UserError(
             f"tie_embeddings={tie_embeddings} needs an embedding as wide as the decoder's output, "
