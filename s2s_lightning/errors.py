@@ -2,7 +2,9 @@
 
 import os
 import re
+import sysconfig
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 HIDDEN = "***"
@@ -120,3 +122,23 @@ def make_folder(folder: Path) -> Path:
 def no_folder(folder: Path, error: OSError) -> UserError:
     """Return the error for a folder that cannot be made."""
     return UserError(f"{folder} cannot be made a folder ({error.strerror}): name another")
+
+
+NOT_OWN = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
+"""Beginnings of the names of files that are not a user's own; packages that are installed are not, either."""
+
+
+def located(error: BaseException) -> str:
+    """Return an error as one line, with the innermost line of the user's own code that it comes from."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({shown(error.filename or '')}, line {error.lineno})"
+    frames = extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(NOT_OWN) and "site-packages" not in f.filename]
+    place = f" ({shown(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+    return " ".join(f"{type(error).__name__}: {error}".split()) + place
+
+
+def shown(path: str) -> str:
+    """Return a path as it is shorter: from the working folder, or in full."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative

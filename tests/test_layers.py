@@ -22,6 +22,7 @@ ROOMS = {
     "data": "from a corpus to batches",
     "evaluation": "metrics, and the comparison of systems",
     "training": "the LightningModule, schedules, strategies",
+    "testing": "the laws of the network, for anybody's class",
     "families": "architectures",
     "checkpoints": "reading, building, averaging",
     "runs": "the folder of a run",
@@ -38,9 +39,10 @@ ROOMS = {
 UP = {("training/module.py", "python/trainers.py"): "a plain Trainer asks the module for the callbacks that it lacks"}
 """The arrows up, and why: (file, file that it imports)."""
 
-TORCH_ALONE = {"nn", "model", "decoding", "objectives", "families"}
+TORCH_ALONE = {"nn", "model", "decoding", "objectives", "families", "testing"}
 STANDARD = {
-    "abc", "collections", "contextlib", "ctypes", "dataclasses", "enum", "functools", "itertools", "math", "typing",
+    "abc", "collections", "contextlib", "copy", "ctypes", "dataclasses", "enum", "functools", "itertools", "math", "re",
+    "typing", "unittest",
 }  # fmt: skip
 
 FILES = sorted(PACKAGE.rglob("*.py"))

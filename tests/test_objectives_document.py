@@ -1,4 +1,4 @@
-"""The commands of docs/models/objectives.md, in the order in which they stand, after the two runs that they start from."""
+"""The commands of docs/models/objectives.md in their order, after the two runs that they start from."""
 
 from pathlib import Path
 

@@ -3,11 +3,8 @@
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.contract.test_network import (
-    test_any_split_of_the_target_gives_the_logits_of_one_call as any_split_gives_the_logits_of_one_call,
-)
+from s2s_lightning.testing import LAWS, Law
 from tests.helpers.documents import blocks, commands, tree, type_in, workplace
 
 
@@ -31,10 +28,11 @@ def test_every_command_of_the_readme_runs(folder: Path, monkeypatch: pytest.Monk
     exec(compile(loading, "README.md", "exec"), {})
 
 
-def test_the_example_of_an_architecture_keeps_the_law(folder: Path) -> None:
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_the_example_of_an_architecture_keeps_each_law(folder: Path, law: Law) -> None:
     from bag_of_words import BagOfWords
 
-    any_split_gives_the_logits_of_one_call(BagOfWords(17, 13).eval(), torch.float64)
+    law.check(BagOfWords(17, 13).double())
 
 
 def test_the_tree_of_the_readme_is_that_of_the_package() -> None:

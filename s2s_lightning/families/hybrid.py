@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from s2s_lightning.errors import check_at_least
-from s2s_lightning.model import Decoder, Encoder, MemoryShape, Tie, assemble
+from s2s_lightning.model import Decoder, Encoder, MemoryShape, Tie, assemble, declared
 from s2s_lightning.training.module import Seq2SeqModule
 
 
@@ -50,6 +50,7 @@ class Hybrid(Seq2SeqModule):
     ) -> None:
         check_at_least(1, d_embedding=d_embedding)
         built = encoder(d_embedding)
+        declared(built, "shape", MemoryShape, "MemoryShape(d_states, (L, D'))")
         super().__init__(
             assemble(
                 built,

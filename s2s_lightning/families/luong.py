@@ -94,6 +94,7 @@ class AttentionalDecoder(Decoder):
         self.bridge = bridge(memory.summary, self.recurrence.state_shape)
         self.score = make_score(score, d_model, memory.d_states, max_positions)
         self.window = make_window(window, d_model, window_radius)
+        self.attention_sums_to_one = window == "global"
         self.value = nn.Linear(memory.d_states, d_model, bias=False)
         self.query = nn.Linear(d_model, d_model, bias=False)
         nn.init.xavier_uniform_(self.value.weight)

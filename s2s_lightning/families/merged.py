@@ -48,6 +48,8 @@ class MergedDecoder(Decoder):
         UserError: a width or heads that cannot be shared, or states of another width.
     """
 
+    attention_sums_to_one = False
+
     def __init__(
         self, d_embedding: int, memory: MemoryShape, num_layers: int = 3, *, layers: ModernLayers = LAYERS
     ) -> None:

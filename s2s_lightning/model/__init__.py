@@ -8,7 +8,9 @@ from s2s_lightning.model.contract import (
     Memory,
     MemoryShape,
     Readout,
+    declared,
     masked_mean,
+    returned,
 )
 from s2s_lightning.model.seq2seq import LinearReadout, Seq2Seq, Step, Tie, TokenEmbedding, assemble
 from s2s_lightning.model.state import (
@@ -42,9 +44,11 @@ __all__ = [
     "Tree",
     "assemble",
     "branch",
+    "declared",
     "masked_mean",
     "reorder",
     "repeat",
+    "returned",
     "select",
     "tree_map",
 ]

@@ -4,11 +4,11 @@ Shape letters: B batch, S source, T target, D width, E embedding, H heads, V voc
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, shown
 from s2s_lightning.model.state import State
 from s2s_lightning.nn.linear_cross_entropy import CrossEntropy
 from s2s_lightning.nn.scan import single
@@ -90,9 +90,12 @@ class Decoder(nn.Module, ABC):
 
     The law: any split of the target into pieces gives the hidden states of one call. Teacher forcing is one call,
     greedy and beam search are calls with T = 1, a forced prefix is T = k.
+
+    ``attention_sums_to_one`` is False for a decoder whose weights of source positions may sum to less.
     """
 
     d_out: int
+    attention_sums_to_one = True
 
     @abstractmethod
     def start(self, memory: Memory) -> State:
@@ -104,6 +107,41 @@ class Decoder(nn.Module, ABC):
 
     def drop_gate(self) -> None:
         """The readout does not copy: what makes ``DecoderOutput.gate`` would have no gradient, which DDP waits for."""
+
+
+T = TypeVar("T")
+
+
+def returned(part: nn.Module, value: object, kind: type[T], method: str = "forward") -> T:
+    """Return what an encoder or a decoder returned.
+
+    Raises:
+        UserError: it is of another type than the contract says.
+    """
+    if isinstance(value, kind):
+        return value
+    form = f"{kind.__name__}({', '.join(getattr(kind, '_fields', ()))})"
+    article = "an" if type(value).__name__[0] in "aeiouAEIOU" else "a"
+    what = f"a tuple of {len(value)}" if type(value) is tuple else f"{article} {type(value).__name__}"
+    call = "" if method == "forward" else f".{method}"
+    raise UserError(f"{_role(part)}{call} returned {what}; return {form}{_place(part, method)}")
+
+
+def declared(part: nn.Module, name: str, kind: type, form: str) -> None:
+    """Raise UserError for an encoder or a decoder whose constructor does not set what others must know of it."""
+    value = getattr(part, name, None)
+    if not isinstance(value, kind):
+        problem = "is not set" if value is None else f"is {value!r}"
+        raise UserError(f"{_role(part)}: {name} {problem}; set self.{name} = {form}{_place(part, '__init__')}")
+
+
+def _role(part: nn.Module) -> str:
+    return f"{'Encoder' if isinstance(part, Encoder) else 'Decoder'} {type(part).__name__}"
+
+
+def _place(part: nn.Module, method: str) -> str:
+    code = getattr(getattr(type(part), method), "__code__", None)
+    return f" ({shown(code.co_filename)}, line {code.co_firstlineno})" if code else ""
 
 
 class Readout(nn.Module, ABC):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from s2s_lightning import PAD
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.model.batch import Batch
-from s2s_lightning.model.contract import Decoder, DecoderOutput, Encoder, Readout
+from s2s_lightning.model.contract import Decoder, DecoderOutput, Encoder, Memory, Readout, declared, returned
 from s2s_lightning.model.state import State
 from s2s_lightning.nn.linear_cross_entropy import CrossEntropy, linear_cross_entropy
 from s2s_lightning.nn.token_dropout import TokenDropout
@@ -98,8 +98,8 @@ class Seq2Seq(nn.Module):
 
     def start(self, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None) -> State:
         """Read the source: src, src_padding and src_copy (B, S) as in ``Batch``."""
-        memory = self.encoder(self.src_dropout(src, self.src_embedding), src_padding)
-        state = self.decoder.start(memory)
+        memory = returned(self.encoder, self.encoder(self.src_dropout(src, self.src_embedding), src_padding), Memory)
+        state = returned(self.decoder, self.decoder.start(memory), State, "start")
         return State((state.context, self.readout.source(src, src_copy)), state.carry)
 
     def forward(self, tgt_in: Tensor, state: State, need_weights: bool = False) -> DecoderOutput:
@@ -107,7 +107,7 @@ class Seq2Seq(nn.Module):
         context, src = state.context
         need_weights = need_weights or self.readout.needs_attention
         y = self.tgt_dropout(self.readout.known(tgt_in), self.tgt_embedding)
-        output: DecoderOutput = self.decoder(y, State(context, state.carry), need_weights)
+        output = returned(self.decoder, self.decoder(y, State(context, state.carry), need_weights), DecoderOutput)
         return output._replace(state=State((output.state.context, src), output.state.carry))
 
     def teacher_force(self, batch: Batch, need_weights: bool = False) -> DecoderOutput:
@@ -182,6 +182,7 @@ def assemble(
         UserError: a tied readout whose width is not that of the embedding, or an embedding_std that is not above 0.
     """
     check_at_least(1, d_embedding=d_embedding)
+    declared(decoder, "d_out", int, "D of its hidden states")
     if tie_embeddings != "none" and d_embedding != decoder.d_out:
         raise UserError(
             f"tie_embeddings={tie_embeddings} needs an embedding as wide as the decoder's output, "

@@ -1,4 +1,4 @@
-"""What torchrun does with a training on two nodes when one of them is lost, measured: the numbers of docs/cluster/torchrun.md.
+"""Measure what torchrun does when one of two nodes is lost: the numbers of docs/cluster/torchrun.md.
 
     python -m tests.cluster.two_nodes [SCENARIO]...
 

@@ -8,7 +8,8 @@ import torch
 from s2s_lightning.errors import UserError
 from s2s_lightning.inference import quantization
 from s2s_lightning.model import Seq2Seq
-from tests.contract.conftest import batch_of, build, random_pairs
+from s2s_lightning.testing import batch_of, random_pairs
+from tests.contract.conftest import build
 
 BATCH = batch_of([(src, tgt) for src, tgt in random_pairs(4)])
 

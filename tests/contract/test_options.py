@@ -8,8 +8,8 @@ import yaml
 from s2s_lightning.checkpoints.checkpoint import instantiate
 from s2s_lightning.config.parser import class_options
 from s2s_lightning.errors import UserError
+from s2s_lightning.testing import SRC_VOCAB
 from s2s_lightning.training.module import Seq2SeqModule
-from tests.contract.conftest import SRC_VOCAB
 
 
 def test_a_size_of_zero_is_refused_by_the_name_of_its_option(config: Path) -> None:

@@ -13,9 +13,9 @@ from s2s_lightning.checkpoints.checkpoint import instantiate
 from s2s_lightning.cli.fit import CLI
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.objectives import Objective
+from s2s_lightning.testing import TGT_VOCAB, batch_of, random_pairs
 from s2s_lightning.training.module import OptimizerCallable, Seq2SeqModule
 from s2s_lightning.training.schedules import Schedule
-from tests.contract.conftest import TGT_VOCAB, batch_of, random_pairs
 from tests.helpers.toy import toy_trainer
 
 PAPERS = sorted(Path("configs/papers").glob("*.yaml"))

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB
 from scripts.document_families import DOCUMENT, PARTS, counted, document, families, family
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, build
+from tests.contract.conftest import build
 
 
 def test_the_document_is_what_the_docstrings_say() -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from s2s_lightning.model import Batch
-from tests.contract.conftest import batch_of, build, random_pairs
+from s2s_lightning.testing import batch_of, random_pairs
+from tests.contract.conftest import build
 from tests.objectives.networks import without_dropout
 
 HALF = (torch.bfloat16, torch.float16)

@@ -11,7 +11,8 @@ from s2s_lightning.data import Pretokenized, Seq2SeqData
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Beam, Decoding, Greedy
 from s2s_lightning.inference.trained import Trained
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, build
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB
+from tests.contract.conftest import build
 
 SOURCES = ["s04 s05 s06", "", "s07", "zoe s04 max s05 zoe", "s09 s09 s09 s09 s09 s09"]
 """Two words are in no vocabulary: a network that copies says them."""

@@ -26,8 +26,9 @@ from s2s_lightning.decoding.ensemble import AverageOf
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.merged import MergedDecoder
 from s2s_lightning.model import Batch, Step
+from s2s_lightning.testing import TGT_VOCAB, batch_of, random_pairs
 from s2s_lightning.training.module import Seq2SeqModule
-from tests.contract.conftest import TGT_VOCAB, batch_of, build, random_pairs
+from tests.contract.conftest import build
 from tests.decoding.fakes import forced, tools
 
 TIGHT = {"max_length_ratio": 1.0, "max_length_offset": 2}

@@ -16,8 +16,8 @@ from s2s_lightning.data import Generated, Seq2SeqData
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import Transformer
 from s2s_lightning.model import Batch
+from s2s_lightning.testing import batch_of
 from s2s_lightning.training.schedules import Linear
-from tests.contract.conftest import batch_of
 from tests.distributed.jobs import difference, real
 from tests.helpers.toy import toy_trainer
 from tests.runs.runs import StopAt, Stopped

@@ -1,4 +1,4 @@
-"""Each overlay of configs/data and each example of docs/start/data.md: it is read, and it runs on files of its own names."""
+"""Overlays of configs/data and examples of docs/start/data.md: each is read, and runs on files of its names."""
 
 import gzip
 import json

@@ -32,9 +32,10 @@ from s2s_lightning.objectives import (
     RDrop,
     ScheduledSampling,
 )
+from s2s_lightning.testing import batch_of
 from s2s_lightning.training.fsdp_strategy import FSDP
 from s2s_lightning.training.module import Seq2SeqModule
-from tests.contract.conftest import CONFIGS, batch_of, build
+from tests.contract.conftest import CONFIGS, build
 from tests.distributed.ranks import TIMEOUT, quiet_trainer, world
 from tests.objectives.networks import without_dropout
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.model import Seq2Seq
-from tests.families.laws import check_causality, check_padding_changes_nothing, check_pieces_make_the_whole
+from tests.families.laws import BASIC
 
 LENGTHS = (5, 2, 1)
 
@@ -36,5 +36,5 @@ def assert_laws(model: Seq2Seq) -> None:
     """Laws 1, 2 and 4."""
     model = model.double().eval()
     with torch.no_grad():
-        for law in (check_pieces_make_the_whole, check_padding_changes_nothing, check_causality):
-            law(model)
+        for law in BASIC:
+            law.check(model)

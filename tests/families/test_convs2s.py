@@ -1,6 +1,5 @@
 """Parity with ``conv1d`` over the whole sequence on copied weights, and the laws."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +9,9 @@ from torch.nn import functional as F
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.convs2s import ConvS2S, ConvS2SDecoder, ConvS2SEncoder
-from s2s_lightning.model import Seq2Seq
 from s2s_lightning.nn.convolution import GatedConvolution
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
-from tests.families.laws import LAWS
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
+from tests.families.laws import BASIC, LAWS
 
 SIZES = {"d_embedding": 6, "d_model": 8, "num_encoder_layers": 2, "num_decoder_layers": 2, "max_positions": 30}
 
@@ -66,15 +64,15 @@ def test_it_computes_what_conv1d_over_the_whole_sequence_computes(kernel_size: i
     torch.testing.assert_close(hidden, decode(model.decoder, y, states, values), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], kernel_size: int) -> None:
-    law(build(kernel_size=kernel_size).double().model)
+def test_every_variant_keeps_the_law(law: Law, kernel_size: int) -> None:
+    law.check(build(kernel_size=kernel_size).double().model)
 
 
 def test_more_positions_than_learned_ones_still_keep_the_law() -> None:
-    for law in LAWS[:3]:
-        law(build(max_positions=4).double().model)
+    for law in BASIC:
+        law.check(build(max_positions=4).double().model)
 
 
 def test_the_encoder_gets_its_gradient_divided_by_the_attentions() -> None:

@@ -1,6 +1,5 @@
 """Parity with Qwen3-Next's layer on copied weights, the plain layer in a float64 loop, the laws for every variant."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from torch import Tensor
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.deltanet import DeltaNet, DeltaRule, GatedDeltaNet, GatedDeltaRule
 from s2s_lightning.model import Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.laws import LAWS
 
 HEADS, D, VALUES, KERNEL = 2, 8, 12, 4
@@ -98,13 +97,11 @@ def test_the_plain_layer_is_the_papers_loop() -> None:
         torch.testing.assert_close(y[row], delta_loop(mixer, x[row]), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("options", [{}, {"num_heads": 1, "d_value": 6, "kernel_size": 1}])
 @pytest.mark.parametrize("family", [DeltaNet, GatedDeltaNet])
-def test_every_variant_keeps_the_law(
-    law: Callable[[Seq2Seq], None], options: dict[str, Any], family: type[DeltaNet | GatedDeltaNet]
-) -> None:
-    law(build(family, **options))
+def test_every_variant_keeps_the_law(law: Law, options: dict[str, Any], family: type[DeltaNet | GatedDeltaNet]) -> None:
+    law.check(build(family, **options))
 
 
 def test_a_decay_begins_as_a_rate_times_a_step() -> None:

@@ -9,8 +9,8 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.families import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder
 from s2s_lightning.model import Memory, Seq2Seq, tree_map
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
 from s2s_lightning.training.module import Seq2SeqModule
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
 from tests.families.laws import LAWS
 from tests.families.test_transformer import copy_cross_attention, perturb
 
@@ -91,7 +91,7 @@ def test_a_recurrence_is_named_by_its_class_path_in_a_hybrid(layer: str) -> None
     torch.manual_seed(0)
     model = instantiate(spec, Seq2SeqModule).double().eval().model
     for law in LAWS:
-        law(model)
+        law.check(model)
 
 
 @pytest.mark.parametrize("num_heads", [1, 2])

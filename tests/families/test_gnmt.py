@@ -1,15 +1,14 @@
 """GNMT against a loop over the equations of its paper, and the laws over its depths."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.gnmt import GNMT, GNMTDecoder, GNMTEncoder
-from s2s_lightning.model import Memory, MemoryShape, Seq2Seq
+from s2s_lightning.model import Memory, MemoryShape
 from s2s_lightning.nn.recurrence import Recurrence
+from s2s_lightning.testing import Law
 from tests.families.laws import LAWS
 from tests.families.recurrent import LENGTHS, assert_laws, source
 
@@ -19,9 +18,9 @@ def test_laws(num_layers: int) -> None:
     assert_laws(GNMT(17, 13, d_embedding=6, d_model=8, d_score=5, num_layers=num_layers).model)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_laws_of_the_contract(law: Callable[[Seq2Seq], None]) -> None:
-    law(GNMT(17, 13, d_embedding=6, d_model=8, d_score=5, num_layers=3).double().eval().model)
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_laws_of_the_contract(law: Law) -> None:
+    law.check(GNMT(17, 13, d_embedding=6, d_model=8, d_score=5, num_layers=3).double().eval().model)
 
 
 def cell(layer: Recurrence, side: int = 0) -> nn.LSTMCell:

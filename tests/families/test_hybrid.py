@@ -11,8 +11,8 @@ from benchmarks.reduced import reduced
 from s2s_lightning.checkpoints.checkpoint import instantiate
 from s2s_lightning.families import Hybrid
 from s2s_lightning.model import Decoder, Encoder, Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
-from tests.families.laws import check_causality, check_padding_changes_nothing, check_pieces_make_the_whole
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
+from tests.families.laws import BASIC
 
 BELONG_TOGETHER = {
     "EmbeddedSource": "it encodes nothing: the decoder of a prefix LM does",
@@ -50,8 +50,8 @@ def hybrid(encoder: str, decoder: str) -> Seq2Seq:
 
 def check(model: Seq2Seq) -> None:
     """Laws 1, 2 and 4, and a gradient for each part."""
-    for law in (check_pieces_make_the_whole, check_padding_changes_nothing, check_causality):
-        law(model)
+    for law in BASIC:
+        law.check(model)
     batch = batch_of(random_pairs(3))
     model.cross_entropy(model.teacher_force(batch), batch.tgt_out, 0.1).sum.backward()
     for part in (model.encoder, model.decoder):

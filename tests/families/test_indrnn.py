@@ -10,7 +10,7 @@ from torch import Tensor
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import IndRNN
 from s2s_lightning.families.indrnn import IndRNNLayer
-from tests.contract.conftest import SRC_VOCAB
+from s2s_lightning.testing import SRC_VOCAB
 from tests.families.elementwise import assert_layer_is_its_steps
 from tests.helpers.toy import VOCAB, ToyData, toy_trainer
 

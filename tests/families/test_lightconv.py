@@ -1,6 +1,5 @@
 """Parity with ``conv1d`` over the whole sequence (light) and a loop over positions (dynamic), and the laws."""
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -11,10 +10,9 @@ from torch.nn import functional as F
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.lightconv import ConvolutionalLayers, DynamicConv, LightConv, LightConvEncoder
-from s2s_lightning.model import Seq2Seq
 from s2s_lightning.nn.attention import CrossAttention
 from s2s_lightning.nn.lightweight_convolution import CausalConvolution, CentredConvolution, LightweightKernels
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.laws import LAWS
 
 D, HEADS = 8, 2
@@ -92,13 +90,11 @@ def test_it_computes_the_whole_sequence_at_once(family: type[Any], dtype: torch.
     torch.testing.assert_close(hidden, h, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("family", KINDS)
 @pytest.mark.parametrize(("norm", "positions"), [("pre", "sinusoidal"), ("post", "learned")])
-def test_every_variant_keeps_the_law(
-    law: Callable[[Seq2Seq], None], family: type[Any], norm: str, positions: str
-) -> None:
-    law(build(family, norm=norm, positions=positions, max_positions=5).double().model)
+def test_every_variant_keeps_the_law(law: Law, family: type[Any], norm: str, positions: str) -> None:
+    law.check(build(family, norm=norm, positions=positions, max_positions=5).double().model)
 
 
 @pytest.mark.parametrize("family", KINDS)

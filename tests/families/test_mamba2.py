@@ -1,6 +1,5 @@
 """Parity with the torch path of Hugging Face's Mamba2Model on copied weights, and the laws for variants."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,8 +7,8 @@ import torch
 from torch import nn
 
 from s2s_lightning.families.mamba2 import Mamba2, Mamba2Mixer
-from s2s_lightning.model import Memory, Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.model import Memory
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.laws import LAWS
 
 SIZES = {"d_model": 8, "num_heads": 2, "d_ff": 12, "num_encoder_layers": 2, "num_decoder_layers": 2}
@@ -104,7 +103,7 @@ def test_a_decoder_that_adds_nothing_else_is_their_stack(variant: dict[str, Any]
     torch.testing.assert_close(torch.cat(hidden, 1), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], variant: dict[str, Any]) -> None:
-    law(build(**variant).double().model)
+def test_every_variant_keeps_the_law(law: Law, variant: dict[str, Any]) -> None:
+    law.check(build(**variant).double().model)

@@ -1,6 +1,5 @@
 """Parity with the text part of T5Gemma 2 of transformers on copied weights, and the laws of a merged softmax."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.families.merged import Merged, MergedDecoder
 from s2s_lightning.model import MemoryShape, Seq2Seq
 from s2s_lightning.nn.attention import causal_bias
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.laws import LAWS
 from tests.families.test_modern import PADDING, SIZES, copy_layer, copy_norm, hugging_face_sizes, perturb
 
@@ -70,10 +69,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
-def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], options: dict[str, Any]) -> None:
-    law(build(**options).double())
+def test_every_variant_keeps_the_law(law: Law, options: dict[str, Any]) -> None:
+    law.check(build(**options).double())
 
 
 def test_what_attention_leaves_to_the_target_makes_it_one() -> None:

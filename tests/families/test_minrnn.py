@@ -1,15 +1,12 @@
 """minGRU and minLSTM against their equations, and the laws for their variants."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
 from s2s_lightning.families import MinGRU, MinLSTM
 from s2s_lightning.families.minrnn import MinGRULayer, MinLSTMLayer, _MinRNN, positive
-from s2s_lightning.model import Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.elementwise import assert_layer_is_its_steps
 from tests.families.laws import LAWS
 
@@ -71,9 +68,9 @@ def test_gates_far_beyond_saturation_give_no_nan(layer: MinGRULayer | MinLSTMLay
     assert x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("family", [MinGRU, MinLSTM])
-def test_positive_states_keep_the_law(law: Callable[[Seq2Seq], None], family: type[_MinRNN]) -> None:
+def test_positive_states_keep_the_law(law: Law, family: type[_MinRNN]) -> None:
     torch.manual_seed(0)
     sizes = {"d_model": 8, "num_heads": 2, "d_ff": 12, "num_encoder_layers": 2, "num_decoder_layers": 2}
-    law(family(SRC_VOCAB, TGT_VOCAB, **sizes, positive_states=True).double().eval().model)
+    law.check(family(SRC_VOCAB, TGT_VOCAB, **sizes, positive_states=True).double().eval().model)

@@ -1,6 +1,5 @@
 """Parity with T5Gemma of transformers on copied weights, and the laws with each part switched off."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from s2s_lightning.model import Seq2Seq
 from s2s_lightning.nn.gated_feed_forward import GatedFeedForward
 from s2s_lightning.nn.grouped_attention import GroupedQueryAttention
 from s2s_lightning.nn.norm import NormedResidual, RMSNorm
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.laws import LAWS
 
 STACK = {"d_model": 16, "num_heads": 4, "num_kv_heads": 2, "d_ff": 12}
@@ -146,10 +145,10 @@ VARIANTS = {
 variants = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @variants
-def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], options: dict[str, Any]) -> None:
-    law(build(**options).double())
+def test_every_variant_keeps_the_law(law: Law, options: dict[str, Any]) -> None:
+    law.check(build(**options).double())
 
 
 @pytest.mark.parametrize("options", list(VARIANTS.values())[1:], ids=list(VARIANTS)[1:])

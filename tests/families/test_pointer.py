@@ -16,7 +16,7 @@ from s2s_lightning.families.pointer import Pointer, PointerDecoder, PointerGener
 from s2s_lightning.model import Batch, DecoderOutput, Memory, MemoryShape, Seq2Seq, State
 from s2s_lightning.nn.linear_cross_entropy import linear_cross_entropy, mixture_cross_entropy
 from s2s_lightning.objectives import CoverageLoss
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law, batch_of, random_pairs
 from tests.families.laws import LAWS
 from tests.families.recurrent import LENGTHS, source
 from tests.helpers.toy import toy_batch, toy_network
@@ -28,12 +28,12 @@ COPY = torch.tensor([[V, 7, V, 9, V + 4, 7, EOS], [5, V + 1, 5, EOS, PAD, PAD, P
 TARGET = torch.tensor([[V, 7, 10, V + 4, EOS], [5, UNK, V + 1, EOS, PAD]])
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("coverage", [True, False], ids=["coverage", "without"])
 @pytest.mark.parametrize("tgt_vocab_size", [None, TGT_VOCAB], ids=["joint", "separate"])
-def test_laws(law: object, tgt_vocab_size: int | None, coverage: bool) -> None:
+def test_laws(law: Law, tgt_vocab_size: int | None, coverage: bool) -> None:
     torch.manual_seed(0)
-    law(Pointer(SRC_VOCAB, tgt_vocab_size, **SIZES, coverage=coverage).model.double().eval())
+    law.check(Pointer(SRC_VOCAB, tgt_vocab_size, **SIZES, coverage=coverage).model.double().eval())
 
 
 @pytest.fixture

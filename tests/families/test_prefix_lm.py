@@ -1,6 +1,5 @@
 """Parity with a masked Llama of transformers on [source; target], and the laws of one stack for both."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from s2s_lightning import EOS
 from s2s_lightning.callbacks.reports.summary import parameters_by_part
 from s2s_lightning.families.prefix_lm import LM, PrefixLM
 from s2s_lightning.model import Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.laws import LAWS
 from tests.families.test_modern import PADDING, STACK, copy_attention, copy_feed_forward, perturb
 
@@ -77,10 +76,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
-def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], options: dict[str, Any]) -> None:
-    law(build(**options).double())
+def test_every_variant_keeps_the_law(law: Law, options: dict[str, Any]) -> None:
+    law.check(build(**options).double())
 
 
 def test_each_parameter_is_counted_and_saved_once() -> None:

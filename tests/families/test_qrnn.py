@@ -1,6 +1,5 @@
 """QRNN against its equations, a sentence and a step at a time, and the laws for its variants."""
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.qrnn import QRNN, QRNNDecoder, QRNNEncoder, QRNNLayer
 from s2s_lightning.model import Memory, MemoryShape, Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.elementwise import halves
 from tests.families.laws import LAWS
 from tests.families.test_transformer import perturb
@@ -87,11 +86,11 @@ def build(**options: Any) -> Seq2Seq:
     return QRNN(SRC_VOCAB, TGT_VOCAB, d_embedding=6, d_model=8, **options).double().eval().model
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("options", [{"direction": "forward", "kernel_size": 3}, {"direction": "backward"},
                                      {"kernel_size": 1, "num_layers": 1}], ids=str)  # fmt: skip
-def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], options: dict[str, Any]) -> None:
-    law(build(**options))
+def test_every_variant_keeps_the_law(law: Law, options: dict[str, Any]) -> None:
+    law.check(build(**options))
 
 
 def test_an_encoder_of_fewer_layers_lends_its_last_state_to_the_others() -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 from s2s_lightning.families import GNMT, GRU, LSTM, RNN, Bahdanau, Luong
 from s2s_lightning.nn.dropout import RecurrentDropout
 from s2s_lightning.nn.recurrence import KINDS, Cell, Recurrence
+from s2s_lightning.testing.target_laws import reordering
 from s2s_lightning.training.module import Seq2SeqModule
-from tests.families.laws import check_pieces_make_the_whole
 from tests.families.recurrent import LENGTHS, assert_laws, logits, source, target
 
 SIZES = {"d_embedding": 6, "d_model": 8}
@@ -37,7 +37,7 @@ def network(name: str, recurrent_dropout: float) -> Seq2SeqModule:
 
 @every_model
 def test_in_training_any_split_gives_one_call_from_the_same_state(name: str) -> None:
-    check_pieces_make_the_whole(network(name, 0.5).model)
+    reordering(network(name, 0.5).model)
 
 
 @every_model

@@ -10,7 +10,7 @@ from torch import Tensor
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.retnet import MultiScaleRetention, RetNet
 from s2s_lightning.model import Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law, batch_of
 from tests.families.laws import LAWS
 
 HEADS, D, VALUES = 3, 12, 18
@@ -76,10 +76,10 @@ def test_the_layer_is_the_papers(form: Callable[..., Tensor]) -> None:
         torch.testing.assert_close(y[row], finished(mixer, x[row], heads), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("options", [{}, {"num_heads": 1, "d_value": 6}, {"num_heads": 4, "d_value": 8, "d_ff": 5}])
-def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], options: dict[str, Any]) -> None:
-    law(build(**options))
+def test_every_variant_keeps_the_law(law: Law, options: dict[str, Any]) -> None:
+    law.check(build(**options))
 
 
 def test_states_depend_on_what_comes_later_in_the_source() -> None:

@@ -1,15 +1,12 @@
 """SRU of both versions of the paper against its equations, and the laws for the first."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
 from s2s_lightning.families import SRU
 from s2s_lightning.families.sru import SRULayer
-from s2s_lightning.model import Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.elementwise import assert_layer_is_its_steps
 from tests.families.laws import LAWS
 
@@ -41,8 +38,8 @@ def test_an_untrained_layer_keeps_the_variance_of_its_input() -> None:
     assert y.var().item() == pytest.approx(1.0, abs=0.15)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_the_first_version_keeps_the_law(law: Callable[[Seq2Seq], None]) -> None:
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_the_first_version_keeps_the_law(law: Law) -> None:
     torch.manual_seed(0)
     sizes = {"d_model": 8, "num_heads": 2, "d_ff": 12, "num_encoder_layers": 2, "num_decoder_layers": 2}
-    law(SRU(SRC_VOCAB, TGT_VOCAB, **sizes, peephole=False).double().eval().model)
+    law.check(SRU(SRC_VOCAB, TGT_VOCAB, **sizes, peephole=False).double().eval().model)

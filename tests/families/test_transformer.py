@@ -1,6 +1,5 @@
 """Parity with torch's own Transformer and with Marian on copied weights, LayerDrop, and the laws for every variant."""
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -14,8 +13,9 @@ from s2s_lightning.families.transformer import DecoderLayer, EncoderLayer, Trans
 from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.nn.attention import CrossAttention, SelfAttention
 from s2s_lightning.nn.layers import LayerDrop
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
-from tests.families.laws import LAWS, check_pieces_make_the_whole
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law, batch_of, random_pairs
+from s2s_lightning.testing.target_laws import reordering
+from tests.families.laws import BASIC, LAWS
 
 SIZES = {"d_model": 8, "num_heads": 2, "d_ff": 12, "num_encoder_layers": 2, "num_decoder_layers": 2}
 
@@ -103,15 +103,15 @@ def test_it_computes_what_torchs_transformer_computes(norm: str, activation: str
     torch.testing.assert_close(ours, hidden, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize(("norm", "positions"), list(product(["pre", "post"], ["sinusoidal", "learned", "rotary"])))
-def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], norm: str, positions: str) -> None:
-    law(build(norm=norm, positions=positions, max_positions=30).double().model)
+def test_every_variant_keeps_the_law(law: Law, norm: str, positions: str) -> None:
+    law.check(build(norm=norm, positions=positions, max_positions=30).double().model)
 
 
 def test_more_positions_than_learned_ones_still_keep_the_law() -> None:
-    for law in LAWS[:3]:
-        law(build(positions="learned", max_positions=4).double().model)
+    for law in BASIC:
+        law.check(build(positions="learned", max_positions=4).double().model)
 
 
 @pytest.mark.parametrize("kind", ["dropout", "attention_dropout", "activation_dropout", "layer_drop"])
@@ -157,7 +157,7 @@ def test_a_sentence_passes_through_the_layers_that_it_drew_alone(norm: str, monk
 
 def test_the_layers_that_were_drawn_stay_so_for_the_whole_target() -> None:
     model = build(dropout=0.0, layer_drop=0.5).double().train().model
-    check_pieces_make_the_whole(model)
+    reordering(model)
 
 
 def test_layers_that_no_sentence_drew_still_have_gradients() -> None:

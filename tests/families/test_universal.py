@@ -1,6 +1,5 @@
 """Parity with a Transformer whose layers are copies of the one layer, and the laws."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +8,7 @@ from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.families.universal import UniversalTransformer
-from s2s_lightning.model import Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Law
 from tests.families.laws import LAWS
 from tests.families.test_transformer import copy_decoder_layer, copy_encoder_layer, perturb
 
@@ -63,10 +61,10 @@ def test_it_is_torchs_transformer_of_equal_layers_with_signals_between_them(norm
     torch.testing.assert_close(ours, model.decoder.norm(hidden), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize(("norm", "positions"), [("post", "sinusoidal"), ("pre", "learned"), ("pre", "rotary")])
-def test_every_variant_keeps_the_law(law: Callable[[Seq2Seq], None], norm: str, positions: str) -> None:
-    law(build(norm=norm, positions=positions, max_positions=5).double().model)
+def test_every_variant_keeps_the_law(law: Law, norm: str, positions: str) -> None:
+    law.check(build(norm=norm, positions=positions, max_positions=5).double().model)
 
 
 def test_steps_cost_no_parameters() -> None:

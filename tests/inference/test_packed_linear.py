@@ -9,7 +9,7 @@ from s2s_lightning.decoding import Beam
 from s2s_lightning.families import Transformer
 from s2s_lightning.inference.packed_linear import PackedLinear, PackedReadout, available, pack
 from s2s_lightning.model import LinearReadout
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, batch_of, random_pairs
 
 pytestmark = pytest.mark.skipif(not available(), reason="no oneDNN on this processor")
 BATCH = batch_of(random_pairs(5))

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.objectives import Objective
-from tests.contract.conftest import batch_of, build, random_pairs
+from s2s_lightning.testing import batch_of, random_pairs
+from tests.contract.conftest import build
 
 FAMILIES = ["rnn", "luong", "pointer", "transformer", "convs2s"]
 """Three recurrences, with a fixed context, with input feeding and with copying; two decoders that train in parallel."""

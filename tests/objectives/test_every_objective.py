@@ -19,7 +19,7 @@ from s2s_lightning.objectives import (
     TeacherForcingRatio,
 )
 from s2s_lightning.objectives.minimum_risk import Output
-from tests.contract.conftest import batch_of, random_pairs
+from s2s_lightning.testing import batch_of, random_pairs
 from tests.objectives.networks import (
     FAMILIES,
     assert_close,

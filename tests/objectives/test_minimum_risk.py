@@ -14,7 +14,7 @@ from s2s_lightning.model import Batch, Seq2Seq, assemble
 from s2s_lightning.objectives import BLEUCost, Cost, EditCost, MinimumRisk
 from s2s_lightning.objectives.costs import edit_distance, sentence_bleu
 from s2s_lightning.objectives.minimum_risk import Output
-from tests.contract.conftest import batch_of
+from s2s_lightning.testing import batch_of
 from tests.helpers.toy import WIDTH, ToyDecoder, ToyEncoder
 from tests.objectives.networks import FAMILIES, assert_close, network, some_batch, without_dropout
 

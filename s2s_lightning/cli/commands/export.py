@@ -30,7 +30,7 @@ def arguments() -> Arguments:
         "export",
         "A checkpoint as a folder of weights, configuration and tokenizers, without the state of training.",
         "safetensors: any model; it is read back by generate FOLDER, --init_from FOLDER and\n"
-        "s2s_lightning.load(FOLDER). ctranslate2: Transformers, for a fast engine in C++; read docs/search/exporting.md.",
+        "s2s_lightning.load(FOLDER). ctranslate2: Transformers, for a fast engine in C++; docs/search/exporting.md.",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.ckpt, the folder of a run, an exported one")
     parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="a new or an empty folder")

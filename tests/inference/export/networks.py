@@ -9,8 +9,9 @@ from s2s_lightning import EOS, PAD
 from s2s_lightning.data.tokenizers.base import SPECIALS
 from s2s_lightning.decoding import Greedy
 from s2s_lightning.model import Seq2Seq
+from s2s_lightning.testing import batch_of, random_pairs
+from s2s_lightning.testing.batches import pad
 from s2s_lightning.training.module import Seq2SeqModule
-from tests.contract.conftest import batch_of, pad, random_pairs
 
 SIZES: dict[str, Any] = {"d_model": 16, "num_heads": 2, "d_ff": 24, "num_encoder_layers": 2, "num_decoder_layers": 1}
 LONGEST = 12

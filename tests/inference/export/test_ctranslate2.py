@@ -12,8 +12,9 @@ from s2s_lightning.families import Modern, Transformer
 from s2s_lightning.inference.export.ctranslate2 import specification
 from s2s_lightning.inference.export.ctranslate2_layers import MAX_POSITIONS
 from s2s_lightning.model import Seq2Seq
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB
 from s2s_lightning.training.module import Seq2SeqModule
-from tests.contract.conftest import CONFIGS, SRC_VOCAB, TGT_VOCAB, build
+from tests.contract.conftest import CONFIGS, build
 from tests.inference.export.networks import LONGEST, PAIRS, SIZES, greedy, log_probs, randomised, taught, words
 
 engine = pytest.importorskip("ctranslate2")

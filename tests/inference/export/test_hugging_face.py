@@ -9,7 +9,7 @@ import torch
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.families import Transformer
 from s2s_lightning.model import Seq2Seq
-from tests.contract.conftest import SRC_VOCAB, TGT_VOCAB, batch_of
+from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, batch_of
 from tests.inference.export.networks import LONGEST, PAIRS, SIZES, greedy, padded, randomised, taught
 
 pytest.importorskip("transformers")
