@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import jsonargparse
+
 from s2s_lightning.errors import UserError
 
 
@@ -25,7 +27,7 @@ def refuse_nulls(owner: type, settings: Mapping[str, Any]) -> None:
 
 
 def _parameter(owner: type, name: str) -> tuple[Any, Any] | None:
-    """Type and default of an argument, of the first class that names it: others hand it on."""
+    """Return type and default of an argument, of the first class that names it or of what its ``**options`` reach."""
     for cls in owner.__mro__:
         initialise = vars(cls).get("__init__")
         if inspect.isfunction(initialise) and name in (parameters := inspect.signature(initialise).parameters):
@@ -33,7 +35,10 @@ def _parameter(owner: type, name: str) -> tuple[Any, Any] | None:
                 return get_type_hints(initialise, include_extras=True).get(name, Any), parameters[name].default
             except (NameError, TypeError):  # a type that is imported for type checking alone
                 return None
-    return None
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(owner, fail_untyped=False)
+    found = (action for action in parser._actions if action.dest == name)
+    return next(((getattr(action, "_typehint", Any), action.default) for action in found), None)
 
 
 def _takes_none(hint: Any) -> bool:

@@ -171,6 +171,14 @@ def class_options(class_path: str) -> dict[str, Any]:
     return parser_options(parser)
 
 
+def arguments_of(owner: type) -> list[str]:
+    """Return the names of a constructor's arguments, those that its ``**options`` hand on included."""
+    parameters = inspect.signature(owner).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return list(class_options(f"{owner.__module__}.{owner.__qualname__}"))
+    return list(parameters)
+
+
 def nested_options(parser: jsonargparse.ArgumentParser) -> list[str]:
     """The options of a parser and of each class that can be named in it, the Trainer's aside, which are too many."""
     options = parser_options(parser)
@@ -180,7 +188,7 @@ def nested_options(parser: jsonargparse.ArgumentParser) -> list[str]:
         if not key.startswith("trainer.")
         for base in bases(hint)
         for owner in concrete_subclasses(base)
-        for argument in inspect.signature(owner).parameters
+        for argument in arguments_of(owner)
     }
     return [*options, *sorted(named)]
 
@@ -239,7 +247,7 @@ def _no_option(place: _Place, key: str) -> str:
 
 def _elsewhere(place: _Place, key: str) -> str:
     """The classes that could stand here and have the option."""
-    owners = [name for name, owner in place.classes().items() if key in inspect.signature(owner).parameters]
+    owners = [name for name, owner in place.classes().items() if key in arguments_of(owner)]
     return f", but of {' and '.join(owners)}: add {place.option()} {owners[0]} before it" if owners else ""
 
 
