@@ -15,37 +15,12 @@ from types import TracebackType
 from typing import NoReturn
 
 from s2s_lightning import PROGRAM, __version__
+from s2s_lightning.cli.command_table import COMMANDS, USUAL_NAMES
 from s2s_lightning.cluster import failures, signals
 from s2s_lightning.cluster.place import place
 from s2s_lightning.config.did_you_mean import closest, did_you_mean
 from s2s_lightning.errors import UserError, user_error_of, without_secrets
 from s2s_lightning.files.names import full_output, replace_closed
-
-COMMANDS = {
-    "fit": ("s2s_lightning.cli.fit", "train a model, from one seed or from several (--seeds 1 2 3)"),
-    "validate": ("s2s_lightning.cli.fit", "score a checkpoint on the validation split"),
-    "test": ("s2s_lightning.cli.fit", "score a checkpoint on the test split"),
-    "predict": ("s2s_lightning.cli.fit", "write a checkpoint's outputs for the test split"),
-    "prepare": ("s2s_lightning.cli.commands.prepare", "make the tokenizers and ids that fit needs, without training"),
-    "generate": ("s2s_lightning.cli.commands.generate", "text in, text out: one line for each line"),
-    "score": ("s2s_lightning.cli.commands.score", "how probable a checkpoint finds given outputs"),
-    "average": ("s2s_lightning.cli.commands.average", "one checkpoint of several, whose weights are their mean"),
-    "compare": ("s2s_lightning.cli.commands.compare", "score outputs beside each other, with intervals and p-values"),
-    "export": ("s2s_lightning.cli.commands.export", "a checkpoint for other programs: safetensors or CTranslate2"),
-    "sweep": ("s2s_lightning.cli.commands.sweep", "search settings on this machine or a cluster by a W&B sweep file"),
-}
-"""Name -> (module with ``run(command, args)``, one line of help)."""
-
-USUAL_NAMES = {
-    **dict.fromkeys(("train", "learn"), "fit"),
-    **dict.fromkeys(("translate", "infer", "inference", "decode", "interactive"), "generate"),
-    **dict.fromkeys(("eval", "evaluate"), "test"),
-    **dict.fromkeys(("preprocess", "binarize"), "prepare"),
-    **dict.fromkeys(("resume", "continue"), "fit --resume"),
-    **dict.fromkeys(("tune", "search"), "sweep"),
-    **dict.fromkeys(("convert", "save"), "export"),
-}
-"""The name of a command in other programs -> ours."""
 
 TRAINER = ("fit", "validate", "test", "predict")
 """Commands of several processes, which answer signals together."""

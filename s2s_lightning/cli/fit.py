@@ -413,6 +413,36 @@ class CLI(LightningCLI):
         rank_zero_info(f"stopped by {name} at step {self.trainer.global_step}; {how}")
 
 
+class _Options(CLI):
+    """Builds the parser of a command and parses nothing."""
+
+    needs_model = False
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        LightningCLI.__init__(
+            self,
+            Seq2SeqModule,
+            Seq2SeqData,
+            subclass_mode_model=True,
+            parser_class=ArgumentParser,
+            args=[],
+            run=False,
+            auto_configure_optimizers=False,
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = Namespace(seed_everything=False)  # type: ignore[no-untyped-call]
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
+
+
+def option_parser(command: str) -> LightningArgumentParser:
+    """Return the parser of one of Lightning's commands, for those that list its options."""
+    return _Options(command).parser
+
+
 def run(command: str, args: Sequence[str]) -> None:
     """One of Lightning's commands."""
     try:
