@@ -78,6 +78,8 @@ def broken_import(message: str) -> str | None:
             import_module(module)
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+                if "." in error.name:  # a part of a package, where the parser finds the right one
+                    continue
                 return f"{name} names no class: there is no module {error.name} here or on the Python path"
             return f"{module} cannot be imported: {located(error)}"
     return None
