@@ -112,6 +112,7 @@ class Encoder(nn.Module, ABC):
     """
 
     shape: MemoryShape
+    contract: ClassVar = "__init__(self, d_embedding, ...), which calls super().__init__() and sets self.shape"
 
     @abstractmethod
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
@@ -131,6 +132,7 @@ class Decoder(nn.Module, ABC):
 
     d_out: int
     attention_sums_to_one = True
+    contract: ClassVar = "__init__(self, d_embedding, memory, ...), which calls super().__init__() and sets self.d_out"
 
     @abstractmethod
     def start(self, memory: Memory) -> State:
