@@ -5,6 +5,7 @@ COMMANDS = {
     "validate": ("s2s_lightning.cli.fit", "score a checkpoint on the validation split"),
     "test": ("s2s_lightning.cli.fit", "score a checkpoint on the test split"),
     "predict": ("s2s_lightning.cli.fit", "write a checkpoint's outputs for the test split"),
+    "check": ("s2s_lightning.cli.commands.check", "test a model of your own: padding, causality, decoding, gradients"),
     "prepare": ("s2s_lightning.cli.commands.prepare", "make the tokenizers and ids that fit needs, without training"),
     "generate": ("s2s_lightning.cli.commands.generate", "text in, text out: one line for each line"),
     "score": ("s2s_lightning.cli.commands.score", "how probable a checkpoint finds given outputs"),

@@ -258,7 +258,7 @@ class CLI(LightningCLI):
                 config = {key: value for key, value in config.items() if key not in LEFT_TO_TRAINING}
             check_names(config, path, self.typed)
             return config if is_own(path) else without_places(config, path)
-        if self.command not in ("fit", "prepare"):
+        if self.command not in ("fit", "prepare", "check"):
             raise UserError(f"{self.command} needs --ckpt_path, a checkpoint to evaluate")
         if path := given.get("init_from"):
             model = stored_config(read(path))["model"]

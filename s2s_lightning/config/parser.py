@@ -18,7 +18,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from s2s_lightning.config.did_you_mean import closest, closest_key, did_you_mean
 from s2s_lightning.config.nulls import refuse_nulls
 from s2s_lightning.config.yaml_files import check_yaml
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, located
+from s2s_lightning.trust.guard import broken_import
 from s2s_lightning.trust.names import unknown
 
 USUAL_NAMES = {
@@ -88,7 +89,8 @@ def constructed(owner: type, *args: Any, **kwargs: Any) -> Any:
     """An object whose arguments the user chose.
 
     Raises:
-        UserError: the class refuses a value, or does not take the arguments. Any other error is one of its own.
+        UserError: the class refuses a value or does not take the arguments, or it is a user's own part of a network.
+            Any other error is one of its own.
     """
     try:
         refuse_nulls(owner, kwargs)
@@ -96,16 +98,22 @@ def constructed(owner: type, *args: Any, **kwargs: Any) -> Any:
     except UserError as error:
         _refusals.append(error)
         raise
-    except (ValueError, TypeError, MisconfigurationException) as error:
+    except Exception as error:
         inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
-        if isinstance(error, TypeError) and inside:
+        refuses = isinstance(error, ValueError | MisconfigurationException) or (type(error) is TypeError and not inside)
+        contract = None if owner.__module__.startswith("s2s_lightning.") else getattr(owner, "contract", None)
+        if not refuses and contract is None:
             raise
-        _refusals.append(UserError(f"{owner.__name__}: {error}"))
+        said = str(error) if refuses else located(error)
+        rule = f"; its form is {contract}" if contract and not isinstance(error, ValueError) else ""
+        _refusals.append(UserError(f"{owner.__name__}: {said}{rule}"))
         raise _refusals[-1] from error
 
 
 def explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
     """One line for a message of jsonargparse's; the message itself, squeezed, if it is of no known form."""
+    if broken := broken_import(message):
+        return broken
     place = _Place(parser)
     lines = message.splitlines()
     for number, line in enumerate(lines):

@@ -77,6 +77,7 @@ class Encoder(nn.Module, ABC):
     """
 
     shape: MemoryShape
+    contract: ClassVar = "__init__(self, d_embedding, ...), which calls super().__init__() and sets self.shape"
 
     @abstractmethod
     def forward(self, x: Tensor, padding: Tensor) -> Memory:
@@ -96,6 +97,7 @@ class Decoder(nn.Module, ABC):
 
     d_out: int
     attention_sums_to_one = True
+    contract: ClassVar = "__init__(self, d_embedding, memory, ...), which calls super().__init__() and sets self.d_out"
 
     @abstractmethod
     def start(self, memory: Memory) -> State:

@@ -128,6 +128,9 @@ LAWS: tuple[Law, ...] = (
 """Each law of the network, those of must and then those of the house."""
 
 
+NOT_TRIED = "not tried, for the forms are wrong"
+
+
 def check_network(network: nn.Module, laws: Sequence[Law] = LAWS) -> list[Result]:
     """Check a ``Seq2Seq`` or ``Seq2SeqModule``, on a copy in float64 and evaluation mode.
 
@@ -146,7 +149,7 @@ def check_network(network: nn.Module, laws: Sequence[Law] = LAWS) -> list[Result
     results: list[Result] = []
     for law in laws:
         if any(result.law is FORMS and result.status == "FAILS" for result in results):
-            results.append(Result(law, "not applicable", "not tried, for the forms are wrong"))
+            results.append(Result(law, "not applicable", NOT_TRIED))
         else:
             results.append(_result(law, model))
     return results

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -34,6 +34,10 @@ class Seq2SeqModule(LightningModule):
     attributes below are set by the command line (``--objective``, ``--decoding``, ``--optimizer``, ``--schedule``) or
     by hand, and a checkpoint never overrides them.
     """
+
+    contract: ClassVar = (
+        "__init__(self, src_vocab_size, tgt_vocab_size=None, ...), which calls super().__init__(assemble(...))"
+    )
 
     def __init__(self, model: Seq2Seq) -> None:
         super().__init__()

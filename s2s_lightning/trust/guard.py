@@ -4,13 +4,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
 from jsonargparse import _common
 
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, located
 from s2s_lightning.trust.names import allowed, known, mentioned, unknown
 
 OURS = "s2s_lightning"
@@ -55,10 +56,33 @@ def known_names_alone(typed: Iterable[str] = ()) -> Iterator[None]:
         instantiate_subclass_spec_in_any=False,
     )
     try:
+        _importable.update(names)
         yield
     finally:
+        _importable.clear()
         _common.parsing_settings.clear()
         _common.parsing_settings.update(before)
+
+
+_importable: set[str] = set()
+"""Names that jsonargparse may import now."""
+
+
+def broken_import(message: str) -> str | None:
+    """Return why the module of a class that a message names cannot be imported, or None if it can or may not be."""
+    for name in sorted(mentioned(message) & _importable):
+        module, _, cls = name.rpartition(".")
+        if not cls[0].isupper() or module in sys.modules:
+            continue
+        try:
+            import_module(module)
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+                if "." in error.name:  # a part of a package, where the parser finds the right one
+                    continue
+                return f"{name} names no class: there is no module {error.name} here or on the Python path"
+            return f"{module} cannot be imported: {located(error)}"
+    return None
 
 
 def check_names(config: Any, file: object, typed: Iterable[str] = ()) -> None:

@@ -38,11 +38,11 @@ def every_command() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("s2s_lightning")
     commands = top.add_subparsers()
     for name, (module, summary) in COMMANDS.items():
-        parser = commands.add_parser(name, help=summary)
-        if module.endswith(".fit") or name == "prepare":
+        parser, own = commands.add_parser(name, help=summary), getattr(import_module(module), "arguments", None)
+        if own is None:
             add_options(parser, name)
         else:
-            add_actions(parser, import_module(module).arguments())
+            add_actions(parser, own())
     return top
 
 
@@ -58,7 +58,7 @@ def add_actions(parser: argparse.ArgumentParser, known: argparse.ArgumentParser)
 
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
-    """Add the options of a command of the trainer, those of each class included, with the names of the classes."""
+    """Add the options of a command that takes those of ``fit``, those of each class included, with the names of the classes."""
     from s2s_lightning.cli.fit import option_parser
     from s2s_lightning.config.parser import bases, concrete_subclasses, nested_options, parser_options
 
