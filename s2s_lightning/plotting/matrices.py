@@ -3,12 +3,8 @@
 All lengths are in inches.
 """
 
-import logging
-import sys
 import unicodedata
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from s2s_lightning.plotting.fonts import fonts_for, note
+from s2s_lightning.plotting.fonts import families, one_line_for_missing_glyphs
 
 CELL = 0.22  # room for a line of 8 points
 CHARACTER = 0.085
@@ -58,42 +54,20 @@ class Box(NamedTuple):
     height: float
 
 
-_noted: set[str] = set()
-"""The missing characters that have been spoken of."""
-
-
 def save(panels: Sequence[Panel], path: Path) -> None:
     """Draw the panels in rows, as many to a row as the page is wide; a longer matrix makes a wider page.
 
     What no installed font has is drawn as a box, and said on stderr in one line, once in a process.
     """
     panels = [item._replace(columns=_printable(item.columns), rows=_printable(item.rows)) for item in panels]
-    fonts = fonts_for("".join(text for item in panels for text in (item.title, *item.columns, *item.rows)))
-    if fonts.missing and not _noted:
-        _noted.update(fonts.missing)
-        print(note(fonts.missing), file=sys.stderr)
     boxes, width, height = layout(panels)
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
-    with _quiet():
+    with one_line_for_missing_glyphs():
         for item, box in zip(panels, boxes, strict=True):
             place = (box.left / width, 1 - (box.top + box.height) / height, box.width / width, box.height / height)
-            _draw(figure.add_axes(place), item, fonts.names)
+            _draw(figure.add_axes(place), item, families())
         figure.savefig(path)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a line for each glyph that no font has, which has been said, and each font of another weight."""
-    logger = logging.getLogger("matplotlib.font_manager")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def cut(item: Panel, max_length: int) -> Panel:

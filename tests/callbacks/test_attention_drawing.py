@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.font_manager import get_font
+from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
 from s2s_lightning.plotting import fonts, matrices
-from s2s_lightning.plotting.fonts import fonts_for
+from s2s_lightning.plotting.fonts import families
 from s2s_lightning.plotting.matrices import PAGE, Panel, columns_of, layout, save
 
 ARABIC, HEBREW, CHINESE = "سلام", "שלום", "日本"
@@ -24,37 +24,22 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three fonts: of Latin letters, of Latin and Arabic, of Chinese."""
-    glyphs = {"Latin": "abc", "Both": "abc" + ARABIC, "Han": CHINESE}
-    monkeypatch.setattr(fonts, "_installed", lambda: [(name, name) for name in glyphs])
-    monkeypatch.setattr(fonts, "_having", lambda path, characters: characters & set(glyphs[path]))
-    monkeypatch.setattr(fonts, "_found", {})
+def test_the_preferred_fonts_come_first_and_none_is_a_placeholder() -> None:
+    names = families()
+    assert names[0] == "DejaVu Sans"
+    assert not [name for name in names if name.startswith(fonts.PLACEHOLDERS)]
+    assert [name for name in fonts.FIRST if name in names] == names[: len(set(fonts.FIRST) & set(names))]
 
 
-@pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize(
-    ("text", "names", "missing"),
-    [
-        ("cab", ["Latin"], ""),
-        ("", ["Latin"], ""),
-        ("ab " + ARABIC, ["Latin", "Both"], ""),
-        (CHINESE + "a", ["Latin", "Han"], ""),
-        (HEBREW + "a", ["Latin"], HEBREW),
-        ("a\u200f\u200d", ["Latin"], ""),
-    ],
-)
-def test_fonts_are_chosen_by_the_glyphs_that_they_have(text: str, names: list[str], missing: str) -> None:
-    assert fonts_for(text) == (names, set(missing))
-
-
-def test_every_character_of_the_chosen_fonts_has_a_glyph_in_one_of_them() -> None:
-    text = "abc ▁</s>" + ARABIC + HEBREW + CHINESE
-    names, missing = fonts_for(text)
-    files = [get_font(path) for name, path in fonts._installed() if name in names]
-    for character in set(text) - {" "}:
-        assert (character in missing) != any(file.get_char_index(ord(character)) for file in files)
+@pytest.mark.parametrize("text", ["abc ▁</s>", ARABIC, HEBREW, CHINESE])
+def test_a_character_is_reported_only_if_no_installed_font_has_it(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fonts, "_noted", set())
+    save([panel(2, 2, text)], tmp_path / "text.png")
+    files = [get_font(findfont(name)) for name in families()]
+    missing = [c for c in set(text) - {" "} if not any(file.get_char_index(ord(c)) for file in files)]
+    assert bool(capsys.readouterr().err) == bool(missing)
 
 
 def test_right_to_left_text_is_shaped_in_its_order(tmp_path: Path) -> None:
@@ -71,10 +56,8 @@ def test_right_to_left_text_is_shaped_in_its_order(tmp_path: Path) -> None:
 def test_missing_glyphs_are_said_in_one_line_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    having = fonts._having
-    monkeypatch.setattr(fonts, "_having", lambda path, characters: having(path, characters - set(CHINESE)))
-    monkeypatch.setattr(fonts, "_found", {})
-    monkeypatch.setattr(matrices, "_noted", set())
+    monkeypatch.setattr(matrices, "families", lambda: ["DejaVu Sans"])
+    monkeypatch.setattr(fonts, "_noted", set())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(3):

@@ -58,7 +58,7 @@ def add_actions(parser: argparse.ArgumentParser, known: argparse.ArgumentParser)
 
 
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
-    """Add the options of a command that takes those of ``fit``, those of each class included, with the names of the classes."""
+    """Add the options of a command that takes those of ``fit``, those of each class included, and names of classes."""
     from s2s_lightning.cli.fit import option_parser
     from s2s_lightning.config.parser import bases, concrete_subclasses, nested_options, parser_options
 

@@ -100,9 +100,9 @@ def train(group: "Group", parallel: int) -> None:
     Raises:
         UserError: seeds have failed.
     """
+    from s2s_lightning.experiments.jobs.lines import Lines
     from s2s_lightning.experiments.seeds.report import report
     from s2s_lightning.experiments.seeds.runner import Runner
-    from s2s_lightning.experiments.sweeps.lines import Lines
 
     lines = Lines(len(group.seeds), "seeds")
     runner = Runner(group, parallel, lines)
@@ -121,7 +121,7 @@ def train(group: "Group", parallel: int) -> None:
 
 def submit(group: "Group", options: Namespace) -> None:
     """Write the array job of the seeds that are left, and submit it."""
-    from s2s_lightning.experiments.sweeps import slurm
+    from s2s_lightning.experiments.jobs import slurm_array
 
     if not group.left:
         raise UserError("--slurm: all seeds are finished; the same command without it shows their table")
@@ -130,9 +130,9 @@ def submit(group: "Group", options: Namespace) -> None:
     path = group.folder / "seeds.sbatch"
     how = {"parallel": options.parallel, "options": f"--requeue {options.slurm}", "command": task(group)}
     # as in scripts/slurm.sbatch: the ranks get the signal, save, and requeue their task
-    path.write_text(slurm.script(group.name, logs, tasks=len(group.left), signal="USR1@120", **how))
+    path.write_text(slurm_array.script(group.name, logs, tasks=len(group.left), signal="USR1@120", **how))
     print(f"{path} trains {len(group.left)} seeds, each as a task of its own")
-    print(slurm.submit(path))
+    print(slurm_array.submit(path))
     print("the table, at any time: the same command with --table in the place of --slurm")
 
 

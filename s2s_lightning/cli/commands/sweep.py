@@ -102,7 +102,7 @@ def trials_in_all(count: int | None, sweep: "Sweep") -> int:
 
 def drive(options: Namespace, study: "Study") -> None:
     """Run trials here, then report, also when it was stopped."""
-    from s2s_lightning.experiments.jobs.driver import Driver
+    from s2s_lightning.experiments.sweeps.driver import Driver
     from s2s_lightning.experiments.sweeps.outage import unreachable
     from s2s_lightning.experiments.sweeps.report import report
     from s2s_lightning.experiments.sweeps.screen import Screen
@@ -148,7 +148,7 @@ def typed(options: Namespace, *more: str) -> str:
 
 def submit(options: Namespace, study: "Study") -> None:
     """Write the array job of the trials that are left, and submit it."""
-    from s2s_lightning.experiments.sweeps import slurm
+    from s2s_lightning.experiments.jobs import slurm_array
 
     if not (left := study.limit - len(study.real())):
         raise UserError(f"--slurm: all {study.limit} trials are done or running; ask for more with --count")
@@ -158,8 +158,8 @@ def submit(options: Namespace, study: "Study") -> None:
     path = options.folder / "sweep.sbatch"
     how = {"parallel": options.parallel, "options": options.slurm, "command": f"exec {shlex.join(words)}"}
     # B and exec: it is the sweep itself that gets SIGTERM, and gives its trial back
-    path.write_text(slurm.script(study.sweep.name, logs, tasks=left, signal="B:TERM@120", **how))
+    path.write_text(slurm_array.script(study.sweep.name, logs, tasks=left, signal="B:TERM@120", **how))
     print(f"{path} runs {left} trials, each as a task of its own")
     os.environ[STORAGE] = options.storage  # a job gets the environment of who submits it
-    print(slurm.submit(path))
+    print(slurm_array.submit(path))
     print(f"the table, at any time: {typed(options, '--at_most', '0')}")

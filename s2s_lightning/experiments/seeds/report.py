@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from s2s_lightning import PROGRAM
+from s2s_lightning.experiments.jobs.columns import aligned, markdown, shown
 from s2s_lightning.experiments.seeds.group import Group, Seed
-from s2s_lightning.experiments.sweeps.columns import aligned, markdown, shown
 from s2s_lightning.runs.results import Result, result
 
 Found = dict[int, Result]

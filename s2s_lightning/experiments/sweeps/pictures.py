@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from s2s_lightning.experiments.sweeps.columns import shown
+from s2s_lightning.experiments.jobs.columns import shown
 from s2s_lightning.experiments.sweeps.space import Parameter
 from s2s_lightning.experiments.sweeps.study import Study
 from s2s_lightning.experiments.sweeps.table import Row, short_names

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from s2s_lightning.experiments.sweeps.columns import shown
-from s2s_lightning.experiments.sweeps.lines import Lines
+from s2s_lightning.experiments.jobs.columns import shown
+from s2s_lightning.experiments.jobs.lines import Lines
 from s2s_lightning.experiments.sweeps.study import Study
 from s2s_lightning.experiments.sweeps.table import STATES, Row, rows
 

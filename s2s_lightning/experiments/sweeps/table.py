@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from s2s_lightning.experiments.sweeps.columns import aligned, markdown, shown
+from s2s_lightning.experiments.jobs.columns import aligned, markdown, shown
 from s2s_lightning.experiments.sweeps.space import Parameter
 from s2s_lightning.experiments.sweeps.study import Study
 

@@ -13,9 +13,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from s2s_lightning.cluster.signals import interruptible, press_ctrl_c
 from s2s_lightning.errors import UserError
+from s2s_lightning.experiments.jobs.interrupt import LOOK, end_well
 from s2s_lightning.experiments.jobs.process import environment
 from s2s_lightning.experiments.sweeps.command import command_line, nested
-from s2s_lightning.experiments.sweeps.interrupting import LOOK, end_well
 from s2s_lightning.experiments.sweeps.outage import Outage, unreachable
 from s2s_lightning.experiments.sweeps.screen import Screen
 from s2s_lightning.experiments.sweeps.study import Study
