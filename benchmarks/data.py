@@ -29,7 +29,7 @@ import torch
 
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.data import BPE, Corpus, Pair, Seq2SeqData, Table, TextFiles
-from s2s_lightning.data.bucketing import Lengths, Plan
+from s2s_lightning.data.bucket_sampler import Lengths, Plan
 from s2s_lightning.data.ragged import Ragged
 
 VOCABULARY = 10000

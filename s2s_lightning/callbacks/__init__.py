@@ -3,7 +3,7 @@
 from lightning.pytorch import Callback
 
 from s2s_lightning.callbacks.attention.alignment_error_rate import AlignmentErrorRate
-from s2s_lightning.callbacks.attention.attention import Attention
+from s2s_lightning.callbacks.attention.validation_attention import Attention
 from s2s_lightning.callbacks.diagnostics.gradient_flow import GradientFlow
 from s2s_lightning.callbacks.diagnostics.non_finite import NonFinite
 from s2s_lightning.callbacks.diagnostics.profile import Profile
@@ -18,10 +18,10 @@ from s2s_lightning.callbacks.reports.samples import Samples
 from s2s_lightning.callbacks.reports.summary import Summary
 from s2s_lightning.callbacks.reports.throughput import Throughput
 from s2s_lightning.callbacks.reports.training_curves import TrainingCurves
+from s2s_lightning.callbacks.weights.drop_tokens import DropTokens
 from s2s_lightning.callbacks.weights.ema import EMA
-from s2s_lightning.callbacks.weights.freezing import Freeze
+from s2s_lightning.callbacks.weights.freeze import Freeze
 from s2s_lightning.callbacks.weights.pretrained import PretrainedEmbeddings
-from s2s_lightning.callbacks.weights.token_dropout import DropTokens
 
 __all__ = [
     "DEFAULT_CALLBACKS",

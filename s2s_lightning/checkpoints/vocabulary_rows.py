@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer
+from s2s_lightning.data.tokenizers.tokenizer import SPECIALS, Tokenizer
 from s2s_lightning.data.vocabularies import Tokenizers
 
 Side = Literal["src", "tgt"]

@@ -22,14 +22,14 @@ import s2s_lightning.families  # noqa: F401
 from s2s_lightning import PROGRAM
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
-from s2s_lightning.callbacks.checkpointing.ending import Patience, ValidateAtEnd
+from s2s_lightning.callbacks.checkpointing.end_of_run import Patience, ValidateAtEnd
 from s2s_lightning.callbacks.checkpointing.monitors import Monitors
 from s2s_lightning.callbacks.checkpointing.new_settings import NewSettings
-from s2s_lightning.callbacks.checkpointing.stopping import StopWhenAsked
+from s2s_lightning.callbacks.checkpointing.stop_signal import StopWhenAsked
 from s2s_lightning.callbacks.diagnostics.skipped_steps import SkippedSteps
 from s2s_lightning.callbacks.reports.configuration import Configuration
 from s2s_lightning.callbacks.weights.compile import Compile
-from s2s_lightning.callbacks.weights.draws import Draws
+from s2s_lightning.callbacks.weights.random_draws import Draws
 from s2s_lightning.checkpoints.changed_settings import Change, changes, refuse_other_data, say, touched
 from s2s_lightning.checkpoints.checkpoint import (
     check_resumable,

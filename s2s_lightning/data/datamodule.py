@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, S
 
 from s2s_lightning import UNK
 from s2s_lightning.cluster.signals import turn_deaf
-from s2s_lightning.data.bucketing import (
+from s2s_lightning.data.bucket_sampler import (
     BatchIndex,
     BucketSampler,
     Budget,
@@ -24,11 +24,11 @@ from s2s_lightning.data.bucketing import (
     Lengths,
 )
 from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
-from s2s_lightning.data.copying import Copier, IdRows
+from s2s_lightning.data.copier import Copier, IdRows
 from s2s_lightning.data.corpora import SPLITS, CMUDict, Corpus, Split, pairs
 from s2s_lightning.data.dataset import Copies, EpochwiseDataset, PairDataset
 from s2s_lightning.data.position import Position, accumulated, accumulation, position_of
-from s2s_lightning.data.progress import progress
+from s2s_lightning.data.progress_bar import progress
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.round_trip import listed
 from s2s_lightning.data.store import KnownLengths, Store, longest_by_source, write_evaluation, write_training

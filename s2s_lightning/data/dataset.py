@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from s2s_lightning import BOS, EOS, PAD, UNK
-from s2s_lightning.data.bucketing import BatchIndex, Lengths
+from s2s_lightning.data.bucket_sampler import BatchIndex, Lengths
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.store import Store
 from s2s_lightning.model import Batch

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2s_lightning import UNK
-from s2s_lightning.data.copying import Copier
+from s2s_lightning.data.copier import Copier
 from s2s_lightning.data.corpora import Pair
 from s2s_lightning.data.vocabularies import Tokenizers
 

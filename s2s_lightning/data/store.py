@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from s2s_lightning import UNK
 from s2s_lightning.data.cache import chunks
-from s2s_lightning.data.copying import Copier
+from s2s_lightning.data.copier import Copier
 from s2s_lightning.data.corpora import Pair
 from s2s_lightning.data.ragged import IntArray, Ragged
 from s2s_lightning.data.round_trip import counted, unequal

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from s2s_lightning.data.cache import FORMAT, cached, digest
 from s2s_lightning.data.corpora import Corpus, pairs
-from s2s_lightning.data.progress import progress
+from s2s_lightning.data.progress_bar import progress
 from s2s_lightning.data.tokenizers import Tokenizer, thaw
 from s2s_lightning.errors import UserError
 

@@ -1,6 +1,5 @@
 """Search: pure torch, knows the contract alone."""
 
-from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Phrase, Tools
 from s2s_lightning.decoding.beam import Beam
 from s2s_lightning.decoding.constrained_beam import ConstrainedBeam
 from s2s_lightning.decoding.constraints import phrases_of
@@ -10,6 +9,7 @@ from s2s_lightning.decoding.greedy import Greedy
 from s2s_lightning.decoding.length_penalty import GNMT, Average, LengthPenalty, NoPenalty, Power
 from s2s_lightning.decoding.mbr import MBR
 from s2s_lightning.decoding.sampling import Sampling
+from s2s_lightning.decoding.search import Decoding, Demands, Hypothesis, Network, Phrase, Tools
 from s2s_lightning.decoding.shallow_fusion import ShallowFusion
 from s2s_lightning.decoding.utility import ChrF, Utility
 

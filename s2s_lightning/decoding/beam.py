@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.decoding.base import Demands, Hypothesis, Network
 from s2s_lightning.decoding.constraints import Phrases
-from s2s_lightning.decoding.coverage import Coverage, attention_over
-from s2s_lightning.decoding.finished import Ended, collect
+from s2s_lightning.decoding.coverage_penalty import Coverage, attention_over
+from s2s_lightning.decoding.finished_hypotheses import Ended, collect
 from s2s_lightning.decoding.length_penalty import LengthPenalty, NoPenalty
 from s2s_lightning.decoding.rules import Ruled, Rules, ruled
+from s2s_lightning.decoding.search import Demands, Hypothesis, Network
 from s2s_lightning.decoding.top_k import top_k
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.model import State, Step, branch, reorder, tree_map

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import EOS, PAD
-from s2s_lightning.decoding.base import Demands
 from s2s_lightning.decoding.beam import Beam, Going, Scores, Sentences
 from s2s_lightning.decoding.constraints import Phrases
+from s2s_lightning.decoding.search import Demands
 from s2s_lightning.decoding.top_k import top_k
 
 

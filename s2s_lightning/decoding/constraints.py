@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from s2s_lightning import PAD
-from s2s_lightning.decoding.base import Phrase, Tools
+from s2s_lightning.decoding.search import Phrase, Tools
 from s2s_lightning.errors import UserError
 
 Ways = tuple[tuple[int, ...], ...]

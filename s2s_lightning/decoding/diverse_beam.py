@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from s2s_lightning.decoding.base import Demands, Hypothesis, Network
 from s2s_lightning.decoding.beam import Beam, Going, Scores, Sentences
+from s2s_lightning.decoding.search import Demands, Hypothesis, Network
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.model import State, Step, repeat
 

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Tools
 from s2s_lightning.decoding.beam import Beam
-from s2s_lightning.decoding.wrapping import Around, apart, together
+from s2s_lightning.decoding.search import Decoding, Demands, Hypothesis, Network, Tools
+from s2s_lightning.decoding.wrapper import Around, apart, together
 from s2s_lightning.errors import UserError
 from s2s_lightning.model import Seq2Seq, State, Step
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import EOS
-from s2s_lightning.decoding.base import Demands, Hypothesis, Network
 from s2s_lightning.decoding.rules import Ruled
+from s2s_lightning.decoding.search import Demands, Hypothesis, Network
 from s2s_lightning.decoding.token_loop import Rows, one_by_one
 
 

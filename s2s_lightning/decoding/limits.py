@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from s2s_lightning.decoding.base import Decoding, Lengths, Tools
+from s2s_lightning.decoding.search import Decoding, Lengths, Tools
 from s2s_lightning.errors import UserError, check_at_least, check_at_most
 
 USUAL = {"max_length": 500, "max_length_ratio": 2.0, "max_length_offset": 10}

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import torch
 
-from s2s_lightning.decoding.base import Decoding, Hypothesis, Tools
 from s2s_lightning.decoding.sampling import Sampling
+from s2s_lightning.decoding.search import Decoding, Hypothesis, Tools
 from s2s_lightning.decoding.utility import ChrF, Utility
-from s2s_lightning.decoding.wrapping import Around
+from s2s_lightning.decoding.wrapper import Around
 from s2s_lightning.errors import check_at_least
 
 

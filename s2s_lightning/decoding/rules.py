@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import PAD
-from s2s_lightning.decoding.base import Demands, Tools
 from s2s_lightning.decoding.limits import LengthLimited, Limits
+from s2s_lightning.decoding.search import Demands, Tools
 from s2s_lightning.errors import UserError, check_at_least
 
 

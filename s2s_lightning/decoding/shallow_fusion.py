@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import EOS, UNK
-from s2s_lightning.decoding.base import Decoding, Network, Tools
 from s2s_lightning.decoding.beam import Beam
-from s2s_lightning.decoding.wrapping import Around, apart, together
+from s2s_lightning.decoding.search import Decoding, Network, Tools
+from s2s_lightning.decoding.wrapper import Around, apart, together
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.model import Seq2Seq, State, Step
 

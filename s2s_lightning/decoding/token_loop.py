@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS
-from s2s_lightning.decoding.base import Hypothesis, Network
-from s2s_lightning.decoding.finished import Ended, collect
+from s2s_lightning.decoding.finished_hypotheses import Ended, collect
 from s2s_lightning.decoding.rules import Manners, Rules, ruled
+from s2s_lightning.decoding.search import Hypothesis, Network
 from s2s_lightning.model import State, select, tree_map
 
 

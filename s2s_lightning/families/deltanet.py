@@ -17,8 +17,8 @@ from s2s_lightning.model import MemoryShape, Tie, assemble
 from s2s_lightning.nn.convolution import ShortConvolution
 from s2s_lightning.nn.eager import eager
 from s2s_lightning.nn.linear_attention import delta_rule
-from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.norm import RMSNorm
+from s2s_lightning.nn.recurrent_mixer import Mixer
 from s2s_lightning.training.module import Seq2SeqModule
 
 NORM_EPS = 1e-5

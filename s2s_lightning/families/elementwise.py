@@ -16,7 +16,7 @@ from s2s_lightning.families.transformer import initialise as initialise_products
 from s2s_lightning.model import Decoder, DecoderOutput, Encoder, Memory, MemoryShape, OfSentence, State
 from s2s_lightning.nn.attention import CrossAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
-from s2s_lightning.nn.elementwise import ElementwiseRecurrence
+from s2s_lightning.nn.elementwise_recurrence import ElementwiseRecurrence
 from s2s_lightning.nn.layers import FeedForward, PreNorm
 
 NewRecurrence = Callable[[int, bool], ElementwiseRecurrence]

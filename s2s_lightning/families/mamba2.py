@@ -16,7 +16,7 @@ from s2s_lightning.families.mixer import NORM_EPS, MixerDecoder, MixerEncoder
 from s2s_lightning.model import MemoryShape, Tie, assemble
 from s2s_lightning.nn.convolution import ShortConvolution
 from s2s_lightning.nn.eager import eager
-from s2s_lightning.nn.mixer import Mixer
+from s2s_lightning.nn.recurrent_mixer import Mixer
 from s2s_lightning.nn.ssd import ssd
 from s2s_lightning.training.module import Seq2SeqModule
 

@@ -11,8 +11,8 @@ from s2s_lightning.families.modern import LAYERS, Layer, Modern, ModernLayers
 from s2s_lightning.families.transformer import initialise
 from s2s_lightning.model import Decoder, DecoderOutput, Memory, MemoryShape, State
 from s2s_lightning.nn.attention import causal_bias, padding_bias
-from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.key_value_cache import Cache, KeyValue
 
 
 class MergedContext(NamedTuple):

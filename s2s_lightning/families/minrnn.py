@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Blocks
 from s2s_lightning.model import Tie, assemble
-from s2s_lightning.nn.elementwise import ElementwiseRecurrence
+from s2s_lightning.nn.elementwise_recurrence import ElementwiseRecurrence
 from s2s_lightning.nn.scan import single
 from s2s_lightning.training.module import Seq2SeqModule
 

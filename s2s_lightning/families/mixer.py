@@ -26,8 +26,8 @@ from s2s_lightning.model import (
 from s2s_lightning.nn.attention import CrossAttention, padding_bias
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.layers import FeedForward
-from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.norm import RMSNorm
+from s2s_lightning.nn.recurrent_mixer import Mixer
 
 NORM_EPS = 1e-5
 

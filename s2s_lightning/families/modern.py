@@ -22,10 +22,10 @@ from s2s_lightning.model import (
     masked_mean,
 )
 from s2s_lightning.nn.attention import padding_bias
-from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.gated_feed_forward import GatedFeedForward
 from s2s_lightning.nn.grouped_attention import GroupedQueryAttention
+from s2s_lightning.nn.key_value_cache import Cache, KeyValue
 from s2s_lightning.nn.layers import FeedForward
 from s2s_lightning.nn.norm import NormedResidual, RMSNorm
 from s2s_lightning.nn.positions import Positions, RotaryPositions, Rotation, SinusoidalPositions

@@ -15,7 +15,7 @@ from s2s_lightning.model import Decoder, DecoderOutput, Encoder, Memory, MemoryS
 from s2s_lightning.nn.alignment import AttentionContext, DotScore, align
 from s2s_lightning.nn.dropout import Dropout
 from s2s_lightning.nn.eager import eager
-from s2s_lightning.nn.elementwise import ScanLayer
+from s2s_lightning.nn.elementwise_recurrence import ScanLayer
 from s2s_lightning.nn.scan import single
 from s2s_lightning.training.module import Seq2SeqModule
 

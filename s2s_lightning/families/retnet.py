@@ -14,8 +14,8 @@ from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import MixerDecoder, MixerEncoder
 from s2s_lightning.model import MemoryShape, Tie, assemble
 from s2s_lightning.nn.linear_attention import retention
-from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.positions import RotaryPositions, Rotation, ends, rotate
+from s2s_lightning.nn.recurrent_mixer import Mixer
 from s2s_lightning.training.module import Seq2SeqModule
 
 NORM_EPS = 1e-5

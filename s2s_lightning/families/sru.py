@@ -11,7 +11,7 @@ from s2s_lightning.families.elementwise import BlockDecoder, BlockEncoder, Block
 from s2s_lightning.model import Tie, assemble
 from s2s_lightning.nn import gradient_taps
 from s2s_lightning.nn.eager import eager
-from s2s_lightning.nn.elementwise import ElementwiseRecurrence
+from s2s_lightning.nn.elementwise_recurrence import ElementwiseRecurrence
 from s2s_lightning.nn.scan import single
 from s2s_lightning.training.module import Seq2SeqModule
 

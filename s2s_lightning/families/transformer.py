@@ -21,8 +21,8 @@ from s2s_lightning.model import (
     masked_mean,
 )
 from s2s_lightning.nn.attention import CausalSelfAttention, CrossAttention, SelfAttention, padding_bias
-from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.key_value_cache import Cache, KeyValue
 from s2s_lightning.nn.layers import Activation, FeedForward, LayerDrop, PostNorm, PreNorm, Residual, pass_through
 from s2s_lightning.nn.positions import LearnedPositions, Positions, RotaryPositions, Rotation, SinusoidalPositions
 from s2s_lightning.training.module import Seq2SeqModule

@@ -23,8 +23,8 @@ from s2s_lightning.model import (
     masked_mean,
 )
 from s2s_lightning.nn.attention import padding_bias
-from s2s_lightning.nn.cache import Cache
 from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.key_value_cache import Cache
 from s2s_lightning.nn.layers import LayerDrop, pass_through
 from s2s_lightning.nn.positions import SinusoidalPositions
 from s2s_lightning.training.module import Seq2SeqModule

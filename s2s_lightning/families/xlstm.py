@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.families.mixer import NORM_EPS, MixerDecoder, MixerEncoder
 from s2s_lightning.model import MemoryShape, Tie, assemble
-from s2s_lightning.nn.mixer import Mixer
 from s2s_lightning.nn.mlstm import Memory, mlstm
+from s2s_lightning.nn.recurrent_mixer import Mixer
 from s2s_lightning.training.module import Seq2SeqModule
 
 GATE_CAP = 15.0

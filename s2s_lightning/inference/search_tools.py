@@ -7,7 +7,7 @@ from s2s_lightning import UNK
 from s2s_lightning.checkpoints.checkpoint import other_language_model, other_network
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.decoding import Tools
-from s2s_lightning.decoding.base import Lengths
+from s2s_lightning.decoding.search import Lengths
 from s2s_lightning.model import Seq2Seq
 
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from s2s_lightning import EOS, PAD, UNK
 from s2s_lightning.checkpoints.keys import Config
 from s2s_lightning.data import Seq2SeqData
-from s2s_lightning.data.tokenizers.base import SPECIALS
+from s2s_lightning.data.tokenizers.tokenizer import SPECIALS
 from s2s_lightning.decoding import Decoding, Demands, Phrase, phrases_of
 from s2s_lightning.decoding.force_decode import force
 from s2s_lightning.errors import UserError
 from s2s_lightning.inference.packed_linear import pack
 from s2s_lightning.inference.quantization import Quantized
-from s2s_lightning.inference.scoring import Scored, score
+from s2s_lightning.inference.target_scores import Scored, score
 from s2s_lightning.model import Batch, Seq2Seq, tree_map
 from s2s_lightning.runs.trainer_queries import source_ids
 from s2s_lightning.training.module import Seq2SeqModule

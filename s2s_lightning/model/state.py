@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from s2s_lightning.nn.cache import Cache
+from s2s_lightning.nn.key_value_cache import Cache
 
 Tree = Any
 """A tensor, None, or a tuple, list or dict of trees; the batch is dimension 0 of each tensor."""

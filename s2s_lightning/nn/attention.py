@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from s2s_lightning.nn.cache import Cache, KeyValue
 from s2s_lightning.nn.dropout import Dropout
+from s2s_lightning.nn.key_value_cache import Cache, KeyValue
 from s2s_lightning.nn.positions import Rotation, rotate
 from s2s_lightning.nn.scan import single
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from s2s_lightning.nn.cache import Cache
+from s2s_lightning.nn.key_value_cache import Cache
 
 
 class Trace:

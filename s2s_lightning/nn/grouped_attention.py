@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from s2s_lightning.nn.attention import FEW, causal_bias, fold, softmax, unfold
-from s2s_lightning.nn.cache import KeyValue
+from s2s_lightning.nn.key_value_cache import KeyValue
 from s2s_lightning.nn.positions import Rotation, rotate
 
 

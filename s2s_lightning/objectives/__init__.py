@@ -1,8 +1,7 @@
 """What a network learns from. An objective returns sums; the module divides them by the effective batch's tokens."""
 
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.costs import BLEUCost, Cost, EditCost
-from s2s_lightning.objectives.coverage import CoverageLoss
+from s2s_lightning.objectives.coverage_loss import CoverageLoss
 from s2s_lightning.objectives.cross_entropy import LabelSmoothedCrossEntropy
 from s2s_lightning.objectives.decay import (
     ConstantDecay,
@@ -13,6 +12,7 @@ from s2s_lightning.objectives.decay import (
 )
 from s2s_lightning.objectives.distillation import Distillation
 from s2s_lightning.objectives.minimum_risk import MinimumRisk
+from s2s_lightning.objectives.objective import Objective, ObjectiveOutput
 from s2s_lightning.objectives.r_drop import RDrop
 from s2s_lightning.objectives.scheduled_sampling import ScheduledSampling, TeacherForcingRatio
 

@@ -3,7 +3,7 @@
 from s2s_lightning import PAD
 from s2s_lightning.errors import check_below_one
 from s2s_lightning.model import Batch, Seq2Seq
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput
+from s2s_lightning.objectives.objective import Objective, ObjectiveOutput
 
 
 class LabelSmoothedCrossEntropy(Objective):

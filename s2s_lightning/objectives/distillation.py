@@ -8,7 +8,7 @@ from torch import Tensor
 from s2s_lightning import PAD
 from s2s_lightning.errors import UserError, check_below_one, check_probability
 from s2s_lightning.model import Batch, Seq2Seq
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput
+from s2s_lightning.objectives.objective import Objective, ObjectiveOutput
 from s2s_lightning.objectives.pieces import Said, by_pieces, finite
 
 

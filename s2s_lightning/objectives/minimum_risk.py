@@ -14,8 +14,8 @@ from s2s_lightning.decoding.sampling import Ancestral, check_temperature
 from s2s_lightning.decoding.token_loop import Rows, one_by_one
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.model import Batch, Seq2Seq, repeat, select
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.costs import BLEUCost, Cost
+from s2s_lightning.objectives.objective import Objective, ObjectiveOutput
 from s2s_lightning.objectives.pieces import Said, by_pieces, log_prob_of
 
 Output = tuple[int, ...]

@@ -6,7 +6,7 @@ from torch import Tensor
 from s2s_lightning import PAD
 from s2s_lightning.errors import check_at_least, check_below_one
 from s2s_lightning.model import Batch, Seq2Seq
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput
+from s2s_lightning.objectives.objective import Objective, ObjectiveOutput
 from s2s_lightning.objectives.pieces import Said, by_pieces, finite
 
 

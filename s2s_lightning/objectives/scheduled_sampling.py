@@ -10,8 +10,8 @@ from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.decoding.sampling import draw
 from s2s_lightning.errors import check_below_one, check_probability
 from s2s_lightning.model import Batch, DecoderOutput, Seq2Seq
-from s2s_lightning.objectives.base import Objective, ObjectiveOutput
 from s2s_lightning.objectives.decay import ConstantDecay, Decay, InverseSigmoidDecay
+from s2s_lightning.objectives.objective import Objective, ObjectiveOutput
 from s2s_lightning.objectives.pieces import Said, by_pieces
 
 Coin = Literal["token", "sentence", "batch"]

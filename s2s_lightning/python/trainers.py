@@ -12,13 +12,13 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from s2s_lightning.callbacks import DEFAULT_CALLBACKS
 from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
-from s2s_lightning.callbacks.checkpointing.ending import Patience, ValidateAtEnd
+from s2s_lightning.callbacks.checkpointing.end_of_run import Patience, ValidateAtEnd
 from s2s_lightning.callbacks.checkpointing.monitors import Monitors
-from s2s_lightning.callbacks.checkpointing.stopping import StopWhenAsked
+from s2s_lightning.callbacks.checkpointing.stop_signal import StopWhenAsked
 from s2s_lightning.callbacks.diagnostics.skipped_steps import SkippedSteps
 from s2s_lightning.callbacks.reports.evaluation import Evaluation, EvaluationLog
 from s2s_lightning.callbacks.reports.throughput import Throughput
-from s2s_lightning.callbacks.weights.draws import Draws
+from s2s_lightning.callbacks.weights.random_draws import Draws
 from s2s_lightning.checkpoints.checkpoint import other_network
 from s2s_lightning.cluster.roll_call import RollCall
 from s2s_lightning.data import Seq2SeqData

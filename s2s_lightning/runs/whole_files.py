@@ -11,7 +11,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from s2s_lightning.checkpoints.version import FORMAT, FORMAT_KEY
 from s2s_lightning.errors import UserError
-from s2s_lightning.files.writing import sync_folder
+from s2s_lightning.files.whole_file import sync_folder
 from s2s_lightning.trust.signature import sign
 
 TEMPORARY = ".tmp"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning.model import OfSentence, Seq2Seq, State
-from s2s_lightning.nn.cache import Cache
+from s2s_lightning.nn.key_value_cache import Cache
 from s2s_lightning.testing.batch_laws import encode
 from s2s_lightning.testing.batches import random_batch
 from s2s_lightning.testing.law import BrokenLaw

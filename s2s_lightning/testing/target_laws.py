@@ -8,7 +8,7 @@ from torch import Tensor
 
 from s2s_lightning import BOS
 from s2s_lightning.model import Batch, Seq2Seq, State, branch, reorder, repeat, select, tree_map
-from s2s_lightning.nn.cache import Cache
+from s2s_lightning.nn.key_value_cache import Cache
 from s2s_lightning.testing.batches import TGT_VOCAB, random_batch, random_tokens
 from s2s_lightning.testing.law import BrokenLaw, agree, tolerance
 

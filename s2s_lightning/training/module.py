@@ -21,7 +21,7 @@ from s2s_lightning.objectives import LabelSmoothedCrossEntropy, Objective
 from s2s_lightning.training.follow_metric import FollowMetric
 from s2s_lightning.training.optimizer_state import keep_names
 from s2s_lightning.training.schedules import Constant, Schedule
-from s2s_lightning.training.sharding import shard
+from s2s_lightning.training.shards import shard
 from s2s_lightning.trust.names import full_name
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]

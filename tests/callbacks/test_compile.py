@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch._dynamo.utils import counters
 
-from s2s_lightning.callbacks.diagnostics.locating import locate
+from s2s_lightning.callbacks.diagnostics.first_non_finite import locate
 from s2s_lightning.callbacks.weights.compile import Compile
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import Generated

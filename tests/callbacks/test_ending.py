@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning.callbacks import Evaluation
 from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
-from s2s_lightning.callbacks.checkpointing.ending import ValidateAtEnd
+from s2s_lightning.callbacks.checkpointing.end_of_run import ValidateAtEnd
 from tests.helpers.toy import ToyData, ToyModule, toy_trainer
 from tests.runs.runs import StopAt, Stopped
 

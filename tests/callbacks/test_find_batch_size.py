@@ -23,7 +23,7 @@ from s2s_lightning.callbacks.finders.batch_sizes import (
     worst_rows,
 )
 from s2s_lightning.data import Seq2SeqData
-from s2s_lightning.data.bucketing import BucketSampler, Budget, Lengths
+from s2s_lightning.data.bucket_sampler import BucketSampler, Budget, Lengths
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.errors import UserError
 from s2s_lightning.model import Batch

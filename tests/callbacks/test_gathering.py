@@ -7,7 +7,7 @@ from typing import Any
 import torch.multiprocessing
 from lightning.pytorch import LightningModule, Trainer
 
-from s2s_lightning.callbacks.reports.gathering import Gathering, Output, Split, gather, merge, outputs_of, spread
+from s2s_lightning.callbacks.reports.gathered_rows import Gathering, Output, Split, gather, merge, outputs_of, spread
 from s2s_lightning.decoding import Hypothesis
 from s2s_lightning.model import Batch
 from tests.helpers.toy import ToyData, ToyModule, toy_trainer

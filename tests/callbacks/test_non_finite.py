@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.multiprocessing import ProcessRaisedException
 
 from s2s_lightning.callbacks import NonFinite, Throughput
-from s2s_lightning.callbacks.diagnostics.locating import locate
+from s2s_lightning.callbacks.diagnostics.first_non_finite import locate
 from s2s_lightning.callbacks.diagnostics.non_finite import load, replay
 from s2s_lightning.callbacks.diagnostics.skipped_steps import SkippedSteps
 from s2s_lightning.errors import UserError

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import s2s_lightning
 from s2s_lightning.callbacks.checkpointing.checkpoints import Validated, ranked
-from s2s_lightning.checkpoints.average import average
+from s2s_lightning.checkpoints.weight_average import average
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import whole_file
 from tests.cli.conftest import Run, command, done, fitted

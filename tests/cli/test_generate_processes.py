@@ -7,9 +7,9 @@ import pytest
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.inference.generate.crew import Alone, Workers, workers
-from s2s_lightning.inference.generate.cutting import Cutter
 from s2s_lightning.inference.generate.requests import Request
 from s2s_lightning.inference.generate.session import Session, Setup
+from s2s_lightning.inference.generate.source_length import Cutter
 from s2s_lightning.inference.generate.windows import Answered, answered_windows
 from tests.cli.conftest import Run
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from s2s_lightning.inference.generate.resuming import ResumableFile
+from s2s_lightning.inference.generate.continuation import ResumableFile
 from tests.cli.conftest import Run, command, done
 
 LINES = [f"{i % 6} {i % 5} {i % 4}" for i in range(11)]

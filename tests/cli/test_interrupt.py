@@ -16,8 +16,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from s2s_lightning.callbacks.checkpointing import stopping
-from s2s_lightning.callbacks.checkpointing.stopping import Agreement
+from s2s_lightning.callbacks.checkpointing.stop_signal import Agreement
 from s2s_lightning.cluster import signals
 from tests.cli.conftest import Run, command, done, fitted
 
@@ -182,7 +181,7 @@ def test_a_signal_from_before_python_listened_is_heard() -> None:
 
 def test_ranks_ask_each_other_at_the_same_steps_whatever_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that would wait for ever for each other's answer if they did not."""
-    monkeypatch.setattr(stopping, "SECONDS", 0.02)
+    monkeypatch.setattr(stop_signal, "SECONDS", 0.02)
     meeting = threading.Barrier(2, timeout=10)
     said: dict[int, torch.Tensor] = {}
     heard: dict[int, tuple[int, int]] = {}
@@ -255,7 +254,7 @@ def test_an_interrupted_command_cleans_up(monkeypatch: pytest.MonkeyPatch, tmp_p
     def average(paths: object) -> object:
         return {"x": Interrupting(number)}
 
-    monkeypatch.setattr("s2s_lightning.checkpoints.average.average", average)
+    monkeypatch.setattr("s2s_lightning.checkpoints.weight_average.average", average)
     (tmp_path / "one.ckpt").touch()
     monkeypatch.setattr("s2s_lightning.cli.commands.average.chosen", lambda options: [tmp_path / "one.ckpt"])
     assert command("average", tmp_path / "one.ckpt", "-o", tmp_path / "out").code == 128 + number

@@ -11,7 +11,7 @@ import pytest
 
 import s2s_lightning
 from s2s_lightning.cli.commands import score
-from s2s_lightning.inference.scoring import Scored, Total
+from s2s_lightning.inference.target_scores import Scored, Total
 from tests.cli.conftest import Result, Run, command, done
 
 PAIRS = [

@@ -6,8 +6,7 @@ from itertools import zip_longest
 import numpy as np
 import pytest
 
-from s2s_lightning.data import bucketing
-from s2s_lightning.data.bucketing import BatchIndex, BucketSampler, Budget, EvaluationSampler, Lengths, Plan
+from s2s_lightning.data.bucket_sampler import BatchIndex, BucketSampler, Budget, EvaluationSampler, Lengths, Plan
 from s2s_lightning.data.position import Position
 
 RANKS = [1, 2, 3, 8]
@@ -178,7 +177,7 @@ def test_only_the_given_rows_are_visited() -> None:
 def test_a_corpus_of_many_windows_loses_nothing_and_keeps_its_number_of_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bucketing, "WINDOW", 500)
+    monkeypatch.setattr(bucket_sampler, "WINDOW", 500)
     sampler = samplers(random_lengths(4321), Budget(100), 1)[0]
     for epoch in range(8):
         sampler.set_epoch(epoch)

@@ -13,7 +13,7 @@ import pytest
 
 from s2s_lightning.data import BPE, Characters, Corpus, Generated, Pair, Seq2SeqData, Table, Tokenizer
 from s2s_lightning.data.cache import cached
-from s2s_lightning.data.corpora.base import Split
+from s2s_lightning.data.corpora.corpus import Split
 from s2s_lightning.errors import UserError
 
 SMALL = {"max_length": 5, "train_pairs": 60, "val_pairs": 10, "test_pairs": 10}

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.data.bucketing import BatchIndex
+from s2s_lightning.data.bucket_sampler import BatchIndex
 from s2s_lightning.data.dataset import PairDataset
 from s2s_lightning.data.ragged import Ragged
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
 from s2s_lightning.decoding import GNMT, Average, Hypothesis, LengthPenalty, Network, NoPenalty, Power, Tools
-from s2s_lightning.decoding.base import no_lengths
+from s2s_lightning.decoding.search import no_lengths
 from s2s_lightning.model import State, Step
 
 VOCAB = 6

@@ -9,7 +9,7 @@ import torch
 
 from s2s_lightning import BOS
 from s2s_lightning.decoding import GNMT, Average, Beam, LengthPenalty
-from s2s_lightning.decoding.coverage import FLOOR, Coverage
+from s2s_lightning.decoding.coverage_penalty import FLOOR, Coverage
 from s2s_lightning.errors import UserError
 from tests.decoding import slow
 from tests.decoding.fakes import Table, assert_same, padded, sources

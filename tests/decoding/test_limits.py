@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from s2s_lightning.decoding import GNMT, Beam, Decoding, Greedy, Power
-from s2s_lightning.decoding.base import Lengths
+from s2s_lightning.decoding.search import Lengths
 from s2s_lightning.errors import UserError
 from tests.decoding.fakes import Table, padded, sources, tools
 

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from s2s_lightning import PAD
 from s2s_lightning.__main__ import main, run
 from s2s_lightning.callbacks.weights.ema import EMA
-from s2s_lightning.callbacks.weights.freezing import Freeze
+from s2s_lightning.callbacks.weights.freeze import Freeze
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.errors import UserError

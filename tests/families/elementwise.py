@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from s2s_lightning.nn.elementwise import ElementwiseRecurrence
+from s2s_lightning.nn.elementwise_recurrence import ElementwiseRecurrence
 
 LENGTHS = (6, 1, 4)
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -13,7 +13,7 @@ from s2s_lightning.families.mixer import MixerDecoder
 from s2s_lightning.families.retnet import MultiScaleRetention
 from s2s_lightning.families.xlstm import MLSTMMixer, XLSTMEncoder
 from s2s_lightning.model import MemoryShape, tree_map
-from s2s_lightning.nn.mixer import Mixer
+from s2s_lightning.nn.recurrent_mixer import Mixer
 
 D = 8
 SPACES = {

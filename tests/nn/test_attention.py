@@ -14,7 +14,7 @@ from s2s_lightning.nn.attention import (
     padding_bias,
     softmax,
 )
-from s2s_lightning.nn.cache import Cache, KeyValue
+from s2s_lightning.nn.key_value_cache import Cache, KeyValue
 
 WIDTH, HEADS = 12, 3
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from s2s_lightning.nn.cache import Cache, KeyValue
+from s2s_lightning.nn.key_value_cache import Cache, KeyValue
 
 
 def random(rows: int, length: int) -> KeyValue:

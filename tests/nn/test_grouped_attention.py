@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from s2s_lightning.nn.attention import causal_bias
-from s2s_lightning.nn.cache import KeyValue
 from s2s_lightning.nn.grouped_attention import (
     GroupedQueryAttention,
     explicit_grouped_attention,
     fused_grouped_attention,
 )
+from s2s_lightning.nn.key_value_cache import KeyValue
 from s2s_lightning.nn.norm import RMSNorm
 
 

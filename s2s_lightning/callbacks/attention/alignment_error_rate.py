@@ -10,7 +10,7 @@ from torch import Tensor
 
 from s2s_lightning.callbacks.attention.attention_maps import target_ids
 from s2s_lightning.callbacks.attention.heads import add_heads, check_focus
-from s2s_lightning.callbacks.reports.gathering import Gathering, Split
+from s2s_lightning.callbacks.reports.gathered_rows import Gathering, Split
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.decoding.force_decode import Focus
 from s2s_lightning.errors import UserError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import BOS, EOS, PAD
-from s2s_lightning.callbacks.reports.gathering import outputs_of
+from s2s_lightning.callbacks.reports.gathered_rows import outputs_of
 from s2s_lightning.model import Batch, Seq2Seq
 from s2s_lightning.runs.trainer_queries import TextLayer, source_ids
 

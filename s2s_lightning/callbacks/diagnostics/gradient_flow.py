@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from s2s_lightning import PAD
 from s2s_lightning.callbacks.diagnostics.through_time import decoder_norms, encoder_norms
-from s2s_lightning.callbacks.reports.gathering import Gathering, Split
+from s2s_lightning.callbacks.reports.gathered_rows import Gathering, Split
 from s2s_lightning.callbacks.reports.media import log_picture
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.model import Batch

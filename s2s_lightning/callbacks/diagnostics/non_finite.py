@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from s2s_lightning import PAD
-from s2s_lightning.callbacks.diagnostics.locating import Finding, locate
+from s2s_lightning.callbacks.diagnostics.first_non_finite import Finding, locate
 from s2s_lightning.callbacks.reports.configuration import Configuration
 from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.model import Batch

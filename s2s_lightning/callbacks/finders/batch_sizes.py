@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from s2s_lightning.data.bucketing import Lengths, Plan
+from s2s_lightning.data.bucket_sampler import Lengths, Plan
 from s2s_lightning.data.ragged import IntArray
 
 PROCESS = Path("/proc/self/status")

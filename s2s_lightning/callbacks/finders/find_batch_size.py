@@ -23,7 +23,7 @@ from s2s_lightning.callbacks.finders.batch_sizes import (
     worst_rows,
 )
 from s2s_lightning.callbacks.reports.media import log_picture
-from s2s_lightning.data.bucketing import BatchIndex, BucketSampler, Budget
+from s2s_lightning.data.bucket_sampler import BatchIndex, BucketSampler, Budget
 from s2s_lightning.errors import UserError, check_at_least, check_below_one
 from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import run_folder

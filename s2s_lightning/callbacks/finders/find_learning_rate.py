@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.exceptions import _TunerExitException
 
 from s2s_lightning.callbacks.diagnostics.rehearsal import optimizer_step, rehearsal, training_loader, training_windows
 from s2s_lightning.callbacks.reports.media import log_picture
-from s2s_lightning.data.progress import progress
+from s2s_lightning.data.progress_bar import progress
 from s2s_lightning.errors import UserError, check_at_least, check_below_one
 from s2s_lightning.runs.trainer_queries import run_folder
 

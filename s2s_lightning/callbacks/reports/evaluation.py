@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from s2s_lightning.callbacks.reports.gathering import Gathering, Split
+from s2s_lightning.callbacks.reports.gathered_rows import Gathering, Split
 from s2s_lightning.data.round_trip import listed
 from s2s_lightning.evaluation.metrics import Metric, Score, Tokenize, corpus_scores, default_metrics
 from s2s_lightning.model import Batch

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning import PROGRAM
-from s2s_lightning.callbacks.checkpointing.ending import Patience
+from s2s_lightning.callbacks.checkpointing.end_of_run import Patience
 from s2s_lightning.runs.trainer_queries import Keeper, keeper, run_folder, texts
 from s2s_lightning.training.schedules import EndOfRun
 

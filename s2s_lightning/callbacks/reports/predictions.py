@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from s2s_lightning.callbacks.reports.gathering import Gathering, Output, Split, outputs_of
+from s2s_lightning.callbacks.reports.gathered_rows import Gathering, Output, Split, outputs_of
 from s2s_lightning.callbacks.reports.samples import Sample, describe
 from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import run_folder

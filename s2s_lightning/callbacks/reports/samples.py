@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from s2s_lightning.callbacks.reports.gathering import Gathering, Output, Split, outputs_of
+from s2s_lightning.callbacks.reports.gathered_rows import Gathering, Output, Split, outputs_of
 from s2s_lightning.callbacks.reports.media import Cell, cell, log_table
 from s2s_lightning.errors import check_at_least
 from s2s_lightning.model import Batch

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning import PAD
-from s2s_lightning.data.progress import progress
+from s2s_lightning.data.progress_bar import progress
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import read_lines
 from s2s_lightning.model import TokenEmbedding

@@ -54,8 +54,8 @@ def run(command: str, args: Sequence[str]) -> None:
 
     import torch
 
-    from s2s_lightning.checkpoints.average import average
     from s2s_lightning.checkpoints.version import FORMAT, FORMAT_KEY
+    from s2s_lightning.checkpoints.weight_average import average
     from s2s_lightning.trust.signature import is_own, sign
 
     paths = chosen(options)

@@ -15,7 +15,7 @@ from s2s_lightning.files import check_output, refuse_overwriting, stdout, write_
 
 if TYPE_CHECKING:
     from s2s_lightning.evaluation.comparison import Resampling
-    from s2s_lightning.evaluation.comparison.report import Report
+    from s2s_lightning.evaluation.comparison.comparison_report import Report
 
 USAGE = f"""{PROGRAM} compare --references REF [REF ...] [--] HYP [HYP ...] [options]
 
@@ -109,7 +109,7 @@ def run(command: str, args: Sequence[str]) -> None:
     options = parsed(files)
 
     from s2s_lightning.evaluation.comparison import Resampling
-    from s2s_lightning.evaluation.comparison.resampling import SAMPLES
+    from s2s_lightning.evaluation.comparison.bootstrap import SAMPLES
 
     samples = SAMPLES[options.test] if options.samples is None else options.samples
     if options.test != "none" and samples < 1:
@@ -161,8 +161,8 @@ def seed(given: str | None) -> int | None:
 def report(files: Files, options: argparse.Namespace, resampling: "Resampling") -> "Report":
     """Read the files, score, test, and look where the systems differ."""
     from s2s_lightning.evaluation.comparison import by_length, choose, compare, differences
+    from s2s_lightning.evaluation.comparison.comparison_report import Report
     from s2s_lightning.evaluation.comparison.inputs import Reader, read_references, read_systems
-    from s2s_lightning.evaluation.comparison.report import Report
 
     measures = choose(options.metrics.split(","), options.tokenize, options.rouge_tokenize)
     read = Reader()

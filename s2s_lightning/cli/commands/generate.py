@@ -182,7 +182,7 @@ def generate(options: argparse.Namespace, search: Sequence[str]) -> None:
     import torch
 
     from s2s_lightning.data.cache import file_digest
-    from s2s_lightning.inference.generate.resuming import ResumableFile
+    from s2s_lightning.inference.generate.continuation import ResumableFile
     from s2s_lightning.inference.generate.task import Stream
 
     if options.threads is not None:
@@ -270,10 +270,10 @@ def setup_of(options: argparse.Namespace, search: Sequence[str]) -> "Setup":
 
 def task_of(options: argparse.Namespace, setup: "Setup") -> "Task":
     """The model of this process, and what is done with it."""
-    from s2s_lightning.inference.generate.cutting import Cutter
+    from s2s_lightning.inference.generate.attention_pictures import Pictures
     from s2s_lightning.inference.generate.formats import Fields, as_json, as_text
-    from s2s_lightning.inference.generate.pictures import Pictures
     from s2s_lightning.inference.generate.session import Session
+    from s2s_lightning.inference.generate.source_length import Cutter
     from s2s_lightning.inference.generate.task import Manner, Task
 
     session = Session(setup)

@@ -14,7 +14,7 @@ from s2s_lightning.errors import UserError, check_at_least
 from s2s_lightning.files import can_be_read_again, check_output, read_lines, refuse_overwriting, stdout, written_through
 
 if TYPE_CHECKING:
-    from s2s_lightning.inference.scoring import Scored, Total
+    from s2s_lightning.inference.target_scores import Scored, Total
     from s2s_lightning.inference.trained import Trained
 
 Pair = tuple[str, str]
@@ -62,7 +62,7 @@ def run(command: str, args: Sequence[str]) -> None:
 
     from s2s_lightning.callbacks.reports.summary import table
     from s2s_lightning.inference.load import load
-    from s2s_lightning.inference.scoring import Total
+    from s2s_lightning.inference.target_scores import Total
 
     model, total = load(options.checkpoint, device(options.device), options.max_tokens), Total()
     with sink(options.output) as output:

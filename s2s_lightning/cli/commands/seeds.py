@@ -81,7 +81,7 @@ def run(command: str, args: Sequence[str]) -> None:
 
     from s2s_lightning.config.config_files import config_files
     from s2s_lightning.experiments.seeds.group import Group
-    from s2s_lightning.experiments.seeds.report import report
+    from s2s_lightning.experiments.seeds.seeds_report import report
 
     files = config_files(others)
     folder = Path(options.folder or Path("runs/seeds", files[0].stem if files else "fit"))
@@ -100,9 +100,9 @@ def train(group: "Group", parallel: int) -> None:
     Raises:
         UserError: seeds have failed.
     """
-    from s2s_lightning.experiments.jobs.lines import Lines
-    from s2s_lightning.experiments.seeds.report import report
+    from s2s_lightning.experiments.jobs.screen_lines import Lines
     from s2s_lightning.experiments.seeds.runner import Runner
+    from s2s_lightning.experiments.seeds.seeds_report import report
 
     lines = Lines(len(group.seeds), "seeds")
     runner = Runner(group, parallel, lines)

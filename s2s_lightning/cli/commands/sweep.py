@@ -16,7 +16,7 @@ from s2s_lightning.errors import UserError, check_at_least, without_secrets
 
 if TYPE_CHECKING:
     from s2s_lightning.experiments.sweeps.study import Study
-    from s2s_lightning.experiments.sweeps.sweep import Sweep
+    from s2s_lightning.experiments.sweeps.sweep_settings import Sweep
 
 STORAGE = "S2S_LIGHTNING_STORAGE"
 """Variable of the environment in the place of ``--storage``: other users of a machine see command lines."""
@@ -104,9 +104,9 @@ def drive(options: Namespace, study: "Study") -> None:
     """Run trials here, then report, also when it was stopped."""
     from s2s_lightning.experiments.sweeps.driver import Driver
     from s2s_lightning.experiments.sweeps.outage import unreachable
-    from s2s_lightning.experiments.sweeps.report import report
     from s2s_lightning.experiments.sweeps.screen import Screen
-    from s2s_lightning.experiments.sweeps.table import short_names
+    from s2s_lightning.experiments.sweeps.sweep_report import report
+    from s2s_lightning.experiments.sweeps.trial_table import short_names
 
     screen = Screen(short_names(study.sweep.drawn), study.limit)
     try:

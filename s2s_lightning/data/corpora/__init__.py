@@ -1,7 +1,7 @@
 """Where pairs of text come from."""
 
-from s2s_lightning.data.corpora.base import SPLITS, Corpus, Pair, Split, pairs
 from s2s_lightning.data.corpora.cmudict import CMUDict
+from s2s_lightning.data.corpora.corpus import SPLITS, Corpus, Pair, Split, pairs
 from s2s_lightning.data.corpora.generated import Generated
 from s2s_lightning.data.corpora.hub import Hub, Saved
 from s2s_lightning.data.corpora.table import Table

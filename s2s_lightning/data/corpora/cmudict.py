@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from s2s_lightning.data.cache import digest, file_digest
-from s2s_lightning.data.corpora.base import REPEATED, Corpus, Pair, Split, rank
+from s2s_lightning.data.corpora.corpus import REPEATED, Corpus, Pair, Split, rank
 from s2s_lightning.data.tokenizers import Characters, Pretokenized, Tokenizer
 from s2s_lightning.errors import UserError
 

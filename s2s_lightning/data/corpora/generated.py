@@ -6,7 +6,7 @@ from random import Random
 from typing import Literal
 
 from s2s_lightning.data.cache import digest
-from s2s_lightning.data.corpora.base import Corpus, Pair, Split, rank
+from s2s_lightning.data.corpora.corpus import Corpus, Pair, Split, rank
 from s2s_lightning.data.tokenizers import Pretokenized, Tokenizer
 from s2s_lightning.errors import UserError, check_at_least
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2s_lightning.data.cache import digest
-from s2s_lightning.data.corpora.base import Pair, Split, as_pair
+from s2s_lightning.data.corpora.corpus import Pair, Split, as_pair
 from s2s_lightning.data.corpora.rows import RowCorpus
 from s2s_lightning.data.corpora.table_formats import pick
 from s2s_lightning.errors import UserError

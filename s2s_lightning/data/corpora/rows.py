@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from s2s_lightning.data.cache import chunks, digest, file_digest
-from s2s_lightning.data.corpora.base import REPEATED, Corpus, Pair, Split, rank
+from s2s_lightning.data.corpora.corpus import REPEATED, Corpus, Pair, Split, rank
 from s2s_lightning.errors import UserError
 
 

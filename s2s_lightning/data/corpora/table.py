@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from s2s_lightning.data.corpora.base import Pair, Split, as_pair
+from s2s_lightning.data.corpora.corpus import Pair, Split, as_pair
 from s2s_lightning.data.corpora.rows import RowCorpus
 from s2s_lightning.data.corpora.table_formats import Column, read_table, table_format
 from s2s_lightning.errors import UserError

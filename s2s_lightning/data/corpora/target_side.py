@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from s2s_lightning.data.cache import digest
-from s2s_lightning.data.corpora.base import Corpus, Pair, Split
 from s2s_lightning.data.corpora.cmudict import CMUDict
+from s2s_lightning.data.corpora.corpus import Corpus, Pair, Split
 from s2s_lightning.data.tokenizers import Tokenizer
 
 

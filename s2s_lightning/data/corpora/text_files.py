@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from s2s_lightning.data.corpora.base import Pair, Split
+from s2s_lightning.data.corpora.corpus import Pair, Split
 from s2s_lightning.data.corpora.rows import RowCorpus
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import check_file, read_lines

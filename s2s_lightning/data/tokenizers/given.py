@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer as Backend
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import SPECIALS, Symbols, Tokenizer, thaw
 from s2s_lightning.data.tokenizers.files import read_tokenizers
+from s2s_lightning.data.tokenizers.tokenizer import SPECIALS, Symbols, Tokenizer, thaw
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import check_text
 from s2s_lightning.files.run_checkpoints import checkpoint_in

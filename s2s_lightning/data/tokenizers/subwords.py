@@ -9,8 +9,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, check_vocabulary
 from s2s_lightning.data.tokenizers.text import Normalization
+from s2s_lightning.data.tokenizers.tokenizer import SPECIALS, Tokenizer, check_vocabulary
 from s2s_lightning.errors import UserError, check_below_one
 from s2s_lightning.files import check_text
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 from tokenizers.pre_tokenizers import Whitespace
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import SPECIALS, Tokenizer, check_vocabulary
 from s2s_lightning.data.tokenizers.text import Normalization, Reading
+from s2s_lightning.data.tokenizers.tokenizer import SPECIALS, Tokenizer, check_vocabulary
 from s2s_lightning.errors import UserError
 from s2s_lightning.files import check_text
 

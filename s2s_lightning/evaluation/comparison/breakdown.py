@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from s2s_lightning.evaluation.comparison.compare import Comparison, System
+from s2s_lightning.evaluation.comparison.systems import Comparison, System
 from s2s_lightning.evaluation.metrics import ChrF, References
 
 

@@ -6,7 +6,7 @@ from glob import glob
 from pathlib import Path
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.evaluation.comparison.compare import System
+from s2s_lightning.evaluation.comparison.systems import System
 from s2s_lightning.files import read_lines
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from s2s_lightning.evaluation.comparison.breakdown import Bucket
-from s2s_lightning.evaluation.comparison.compare import Comparison, Result
 from s2s_lightning.evaluation.comparison.measures import Measure
+from s2s_lightning.evaluation.comparison.systems import Comparison, Result
 from s2s_lightning.evaluation.comparison.tables import Cell, Table
 
 ALPHA = 0.05

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from s2s_lightning.config.config_files import config_files, mapping
 from s2s_lightning.errors import UserError, make_folder
-from s2s_lightning.experiments.sweeps.sweep import differences
+from s2s_lightning.experiments.sweeps.sweep_settings import differences
 from s2s_lightning.runs.finished import is_finished
 
 

@@ -7,8 +7,8 @@ import time
 from s2s_lightning.cluster.signals import interruptible, press_ctrl_c
 from s2s_lightning.errors import UserError
 from s2s_lightning.experiments.jobs.interrupt import LOOK, end_well
-from s2s_lightning.experiments.jobs.lines import Lines
 from s2s_lightning.experiments.jobs.process import Process, environment
+from s2s_lightning.experiments.jobs.screen_lines import Lines
 from s2s_lightning.experiments.seeds.group import Group, Seed
 
 GROUP = "WANDB_RUN_GROUP"

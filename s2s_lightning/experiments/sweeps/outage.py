@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from s2s_lightning.errors import UserError, without_secrets
-from s2s_lightning.experiments.jobs.lines import Lines
+from s2s_lightning.experiments.jobs.screen_lines import Lines
 
 RETRY = 5.0
 """Seconds between two tries."""

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from s2s_lightning.experiments.jobs.columns import shown
-from s2s_lightning.experiments.jobs.lines import Lines
+from s2s_lightning.experiments.jobs.screen_lines import Lines
 from s2s_lightning.experiments.sweeps.study import Study
-from s2s_lightning.experiments.sweeps.table import STATES, Row, rows
+from s2s_lightning.experiments.sweeps.trial_table import STATES, Row, rows
 
 
 class Screen(Lines):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.experiments.sweeps.draws import distributions, draw
-from s2s_lightning.experiments.sweeps.sweep import Sweep, differences
+from s2s_lightning.experiments.sweeps.drawn_values import distributions, draw
+from s2s_lightning.experiments.sweeps.sweep_settings import Sweep, differences
 from s2s_lightning.experiments.sweeps.trials import (
     AGAIN,
     SUCCESSOR_OF,

@@ -10,7 +10,7 @@ from s2s_lightning.errors import UserError
 from s2s_lightning.experiments.sweeps.command import command_line
 from s2s_lightning.experiments.sweeps.space import GRID_KINDS, Parameter
 from s2s_lightning.experiments.sweeps.space_file import parameters
-from s2s_lightning.experiments.sweeps.sweep import Metric, Stopping, Sweep
+from s2s_lightning.experiments.sweeps.sweep_settings import Metric, Stopping, Sweep
 
 METHODS = ("grid", "random", "bayes")
 FOR_WANDB = ("apiVersion", "kind", "controller", "description", "entity", "project", "name", "job", "image_uri")

@@ -8,7 +8,7 @@ import torch
 
 from s2s_lightning import UNK
 from s2s_lightning.cluster.children import end_with_parent
-from s2s_lightning.data.copying import Copier
+from s2s_lightning.data.copier import Copier
 from s2s_lightning.decoding import Decoding
 from s2s_lightning.decoding.force_decode import Focus
 from s2s_lightning.errors import UserError

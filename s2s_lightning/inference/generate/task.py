@@ -7,12 +7,12 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from tqdm import tqdm
 
+from s2s_lightning.inference.generate.attention_pictures import Pictures
 from s2s_lightning.inference.generate.crew import Alone, Crew
-from s2s_lightning.inference.generate.cutting import Cutter
 from s2s_lightning.inference.generate.formats import Format
-from s2s_lightning.inference.generate.pictures import Pictures
 from s2s_lightning.inference.generate.requests import Request
 from s2s_lightning.inference.generate.session import Session
+from s2s_lightning.inference.generate.source_length import Cutter
 from s2s_lightning.inference.generate.windows import Answered, answered_windows
 
 

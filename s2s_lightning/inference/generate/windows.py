@@ -7,8 +7,8 @@ from typing import NamedTuple
 from s2s_lightning.data.cache import chunks
 from s2s_lightning.inference.generate.answers import BLANK, Answer, joined
 from s2s_lightning.inference.generate.crew import Crew, Later
-from s2s_lightning.inference.generate.cutting import Cutter, Piece
 from s2s_lightning.inference.generate.requests import Request
+from s2s_lightning.inference.generate.source_length import Cutter, Piece
 
 Plan = Callable[[Sequence[Request]], list[list[int]]]
 

@@ -13,7 +13,7 @@ from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest
 
 from s2s_lightning.evaluation.comparison import Measure, Resampling, System, choose, compare
-from s2s_lightning.evaluation.comparison.resampling import Test, permutation_p
+from s2s_lightning.evaluation.comparison.bootstrap import Test, permutation_p
 from s2s_lightning.evaluation.metrics import References, Statistics, SummedMetric, Texts
 from tests.evaluation.comparison.texts import noisy, references
 
@@ -143,7 +143,7 @@ def test_more_arrangements_than_can_be_counted_are_drawn(monkeypatch: pytest.Mon
     draw = np.random.default_rng(0)
     left, right = draw.normal(0, 1, 6).tolist(), draw.normal(1, 1, 6).tolist()
     exact = permutation_p(left, right, 1)
-    monkeypatch.setattr("s2s_lightning.evaluation.comparison.resampling.ARRANGEMENTS", 900)  # of 924
+    monkeypatch.setattr("s2s_lightning.evaluation.comparison.bootstrap.ARRANGEMENTS", 900)  # of 924
     drawn = permutation_p(left, right, 1)
     assert drawn != exact
     assert abs(drawn - exact) < 4 * (exact * (1 - exact) / 900) ** 0.5

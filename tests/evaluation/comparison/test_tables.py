@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from s2s_lightning.evaluation.comparison.comparison_report import script_notes
 from s2s_lightning.evaluation.comparison.measures import choose
-from s2s_lightning.evaluation.comparison.report import script_notes
 from s2s_lightning.evaluation.comparison.tables import Cell, Table, latex, latex_text, markdown, terminal
 
 NASTY = r"a_b|c*d`e`<f>\g{h}%#&$~^"

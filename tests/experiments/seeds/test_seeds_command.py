@@ -16,7 +16,7 @@ import pytest
 from s2s_lightning.cli.commands.seeds import arguments, joined
 from s2s_lightning.evaluation.metrics import TER
 from s2s_lightning.experiments.seeds.group import Seed
-from s2s_lightning.experiments.seeds.report import write_references
+from s2s_lightning.experiments.seeds.seeds_report import write_references
 from tests.cli.conftest import command, done
 from tests.cli.test_start import LIGHT, imported_by
 from tests.experiments.sweeps.waits import WORDS

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from s2s_lightning.cli.commands.seeds import parsed
-from s2s_lightning.experiments.seeds.report import cells
+from s2s_lightning.experiments.seeds.seeds_report import cells
 from s2s_lightning.runs.results import Result
 from tests.helpers.documents import blocks, commands
 

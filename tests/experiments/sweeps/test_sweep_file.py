@@ -10,8 +10,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.experiments.sweeps.command import command_line, nested
-from s2s_lightning.experiments.sweeps.sweep import Stopping, differences
 from s2s_lightning.experiments.sweeps.sweep_file import from_settings
+from s2s_lightning.experiments.sweeps.sweep_settings import Stopping, differences
 
 PARAMETERS = {"a": {"values": [1, 2, 3]}, "b": {"parameters": {"c": {"values": ["x", None]}}}, "d": {"value": True}}
 METRIC = {"name": "val/loss"}

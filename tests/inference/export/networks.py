@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from s2s_lightning import EOS, PAD
-from s2s_lightning.data.tokenizers.base import SPECIALS
+from s2s_lightning.data.tokenizers.tokenizer import SPECIALS
 from s2s_lightning.decoding import Greedy
 from s2s_lightning.model import Seq2Seq
 from s2s_lightning.testing import batch_of, random_pairs

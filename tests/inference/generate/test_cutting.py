@@ -3,8 +3,8 @@
 import pytest
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.inference.generate.cutting import Cutter, Piece
 from s2s_lightning.inference.generate.requests import Request
+from s2s_lightning.inference.generate.source_length import Cutter, Piece
 
 TEXTS = [
     "One sentence. Another one! A third, which is long? And so on.",

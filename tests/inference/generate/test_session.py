@@ -12,8 +12,8 @@ from s2s_lightning.data import BPE, Seq2SeqData, Word
 from s2s_lightning.data.tokenizers import Tokenizer
 from s2s_lightning.data.vocabularies import Tokenizers
 from s2s_lightning.decoding import Beam, Decoding, Hypothesis, Network
-from s2s_lightning.decoding.base import Demands
 from s2s_lightning.decoding.force_decode import Focus
+from s2s_lightning.decoding.search import Demands
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import LSTM, Transformer
 from s2s_lightning.inference.generate import session

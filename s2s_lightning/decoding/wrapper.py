@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from s2s_lightning.decoding.base import Decoding, Demands, Hypothesis, Network, Tools
+from s2s_lightning.decoding.search import Decoding, Demands, Hypothesis, Network, Tools
 from s2s_lightning.model import State
 
 

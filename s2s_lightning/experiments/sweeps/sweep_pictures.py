@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from s2s_lightning.experiments.jobs.columns import shown
 from s2s_lightning.experiments.sweeps.space import Parameter
 from s2s_lightning.experiments.sweeps.study import Study
-from s2s_lightning.experiments.sweeps.table import Row, short_names
+from s2s_lightning.experiments.sweeps.trial_table import Row, short_names
 
 DPI = 110
 COLOUR, FAINT, BEST = "#1f5fa8", "#b9c3cf", "#d2502d"

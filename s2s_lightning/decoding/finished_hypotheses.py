@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from s2s_lightning import EOS, PAD
-from s2s_lightning.decoding.base import Hypothesis
+from s2s_lightning.decoding.search import Hypothesis
 
 
 class Ended(NamedTuple):

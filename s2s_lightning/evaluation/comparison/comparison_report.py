@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from s2s_lightning.evaluation.comparison.bootstrap import arrangements
 from s2s_lightning.evaluation.comparison.breakdown import Bucket, Difference
-from s2s_lightning.evaluation.comparison.compare import Comparison
 from s2s_lightning.evaluation.comparison.measures import Measure
-from s2s_lightning.evaluation.comparison.resampling import arrangements
+from s2s_lightning.evaluation.comparison.systems import Comparison
 from s2s_lightning.evaluation.comparison.tables import Table, latex, markdown, markdown_text, terminal
 from s2s_lightning.evaluation.comparison.views import ALPHA, by_measure, by_system, length_tables, significant, visible
 from s2s_lightning.evaluation.metrics import ROUGE, References, SacreBLEU, Texts

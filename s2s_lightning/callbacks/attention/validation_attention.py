@@ -13,7 +13,7 @@ from s2s_lightning.callbacks.attention.attention_curves import diagonality, entr
 from s2s_lightning.callbacks.attention.attention_maps import Item, Map, Maps, items_of, labels_of, maps_of, save_weights
 from s2s_lightning.callbacks.attention.attention_strip import Frames, strip, thinned
 from s2s_lightning.callbacks.attention.heads import add_heads, check_focus
-from s2s_lightning.callbacks.reports.gathering import Gathering, Split
+from s2s_lightning.callbacks.reports.gathered_rows import Gathering, Split
 from s2s_lightning.callbacks.reports.media import log_picture
 from s2s_lightning.decoding.force_decode import Focus
 from s2s_lightning.errors import check_at_least

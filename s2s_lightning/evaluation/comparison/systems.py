@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from s2s_lightning.evaluation.comparison.measures import Measure, statistics
-from s2s_lightning.evaluation.comparison.resampling import (
+from s2s_lightning.evaluation.comparison.bootstrap import (
     Resampling,
     Scores,
     bar,
@@ -15,6 +14,7 @@ from s2s_lightning.evaluation.comparison.resampling import (
     permutation_p,
     randomization_p,
 )
+from s2s_lightning.evaluation.comparison.measures import Measure, statistics
 from s2s_lightning.evaluation.metrics import References, Statistics, Texts
 
 Computed = list[dict[str, Statistics]]

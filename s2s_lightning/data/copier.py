@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from s2s_lightning import UNK
-from s2s_lightning.data.tokenizers.base import Symbols
+from s2s_lightning.data.tokenizers.tokenizer import Symbols
 from s2s_lightning.data.vocabularies import Tokenizers
 
 IdRows = list[list[int]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.files.names import OPEN_FILE, open_already, reason, shown
+from s2s_lightning.files.file_names import OPEN_FILE, open_already, reason, shown
 
 MAGIC = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 """First bytes -> the ending of a compressed file. No UTF-8 text begins with any of them."""

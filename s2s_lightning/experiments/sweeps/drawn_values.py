@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from s2s_lightning.experiments.sweeps.sweep import Sweep
+from s2s_lightning.experiments.sweeps.sweep_settings import Sweep
 
 if TYPE_CHECKING:
     import optuna

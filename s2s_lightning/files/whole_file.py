@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from s2s_lightning.errors import UserError
-from s2s_lightning.files.names import open_already, reason, shown
+from s2s_lightning.files.file_names import open_already, reason, shown
 
 
 def cannot_be_written(path: str | Path, error: BaseException) -> UserError:

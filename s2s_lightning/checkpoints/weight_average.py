@@ -9,7 +9,7 @@ from torch import Tensor
 
 from s2s_lightning.checkpoints.checkpoint import data_state, leaves, read, stored_config, tied
 from s2s_lightning.checkpoints.keys import AVERAGE_OF, CHECKPOINT_KEY
-from s2s_lightning.data.progress import progress
+from s2s_lightning.data.progress_bar import progress
 from s2s_lightning.errors import UserError
 
 Checkpoint = dict[str, Any]

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from s2s_lightning.experiments.sweeps.study import Study
-from s2s_lightning.experiments.sweeps.table import STATES, as_csv, as_markdown, as_text, rows
+from s2s_lightning.experiments.sweeps.trial_table import STATES, as_csv, as_markdown, as_text, rows
 
 
 def report(study: Study, folder: Path) -> str:
@@ -19,7 +19,7 @@ def report(study: Study, folder: Path) -> str:
         lines.append(f"{running} trials still run in other processes")
     best = found[0]
     if best.value is not None:
-        from s2s_lightning.experiments.sweeps.pictures import draw
+        from s2s_lightning.experiments.sweeps.sweep_pictures import draw
 
         lines.append(f"trial {best.number} is the best; repeat it with:\n  {shlex.join(best.command)}")
         if best.run:
