@@ -16,6 +16,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from s2s_lightning.callbacks.checkpointing import stop_signal
 from s2s_lightning.callbacks.checkpointing.stop_signal import Agreement
 from s2s_lightning.cluster import signals
 from tests.cli.conftest import Run, command, done, fitted

@@ -6,6 +6,7 @@ from itertools import zip_longest
 import numpy as np
 import pytest
 
+from s2s_lightning.data import bucket_sampler
 from s2s_lightning.data.bucket_sampler import BatchIndex, BucketSampler, Budget, EvaluationSampler, Lengths, Plan
 from s2s_lightning.data.position import Position
 
