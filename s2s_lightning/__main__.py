@@ -116,7 +116,7 @@ def show(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 
 def asks_for_text(args: Sequence[str]) -> bool:
-    """Whether the command only prints something."""
+    """True if the command only prints something."""
     return any(arg in ("-h", "--version", "--print_config") or arg.endswith("help") for arg in args)
 
 

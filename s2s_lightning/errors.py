@@ -55,7 +55,7 @@ def _hidden(text: str, patterns: tuple[re.Pattern[str], ...]) -> str:
 
 
 class UserError(Exception):
-    """What the user gave cannot work.
+    """Error in the user's input.
 
     The message is one line that states the value, the rule it breaks and the remedy; the command line prints
     it alone and exits with 2. Secrets of addresses are hidden in it.

@@ -1,4 +1,4 @@
-"""All that logs, draws and writes. The network knows none of it."""
+"""Callbacks: everything that logs, draws and writes. The network knows none of it."""
 
 from lightning.pytorch import Callback
 

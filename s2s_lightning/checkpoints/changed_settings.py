@@ -1,4 +1,4 @@
-"""What a run goes on with that is not what it was: refused where the run would be another, else said and acted upon."""
+"""Settings that a resumed run changes: refused where the run would be another one, else reported and applied."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ class Change(NamedTuple):
 
 
 def changes(config: Config, stored: Config) -> list[Change]:
-    """What can change and does; of a part that is of another class, its class alone.
+    """Return the settings that change; of a part that is of another class, its class alone.
 
     Raises:
         UserError: what cannot change does; names each setting.
@@ -70,7 +70,7 @@ def say(found: list[Change]) -> None:
 
 
 def touched(found: list[Change], *groups: str) -> bool:
-    """Whether anything of these groups of options has changed."""
+    """True if anything of these groups of options has changed."""
     return any(change.name.startswith(groups) for change in found)
 
 

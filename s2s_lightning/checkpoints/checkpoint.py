@@ -88,7 +88,7 @@ def _refuse_unreal_sizes(checkpoint: dict[str, Any], path: str | Path) -> None:
 
 
 def data_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What the data module put into a checkpoint: tokenizers, and whether words are copied; empty without one."""
+    """Return the data module's part of a checkpoint: tokenizers, and whether words are copied; empty without one."""
     parts = (part for part in checkpoint.values() if isinstance(part, dict) and "tokenizers" in part)
     return next(parts, {})
 
@@ -183,7 +183,7 @@ def stored_config(checkpoint: dict[str, Any]) -> Config:
 
 
 def refuse(config: Config, stored: Config, keys: Mapping[str, str] = SETTLED) -> None:
-    """What a checkpoint settles is not to be asked for otherwise.
+    """Raise UserError for a setting that contradicts one that a checkpoint settles.
 
     Args:
         config: what is asked for.

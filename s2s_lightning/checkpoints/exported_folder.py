@@ -19,7 +19,7 @@ TIED = "tied"
 
 
 def read_folder(folder: Path) -> dict[str, Any]:
-    """What the checkpoint held, but for the state of its training, on the CPU.
+    """Return the content of the exported checkpoint on the CPU, without the state of its training.
 
     Raises:
         UserError: it is no such folder, or a torn one.
@@ -59,7 +59,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """All tensors by their names, tied ones as one tensor."""
+    """Return all tensors by their names, tied ones as one tensor."""
     from safetensors import safe_open
 
     if not path.is_file():

@@ -62,7 +62,7 @@ def average(paths: Sequence[str | Path]) -> Checkpoint:
 
 
 def record(path: str, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What an average says of each of its checkpoints."""
+    """Return the path, step and epoch that an average keeps of each of its checkpoints."""
     return {"path": path, "global_step": checkpoint["global_step"], "epoch": checkpoint["epoch"]}
 
 
@@ -84,7 +84,9 @@ def refuse_differences(first: str, ours: Checkpoint, path: str, theirs: Checkpoi
 
 
 def differences(ours: Checkpoint, theirs: Checkpoint) -> Iterator[str]:
-    """What differs: the class, the text layer, the model's settings, the tensors in all but the values of numbers."""
+    """Yield the differences of two checkpoints: class, text layer, settings of the model, and tensors in all but their
+    values.
+    """
     yield from _unequal({"class_path": ours["class_path"]}, {"class_path": theirs["class_path"]})
     yield from _other_text(data_state(ours), data_state(theirs))
     yield from _unequal(_settings(ours), _settings(theirs))

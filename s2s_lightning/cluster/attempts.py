@@ -1,4 +1,4 @@
-"""What one start of torchrun's leaves for the next, and for the agent: a file for each process."""
+"""Files that one start of torchrun leaves for the next start and for the agent: one for each process."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def leave(failure: Failure, told: bool) -> None:
 
 
 def doomed(code: int) -> bool:
-    """Whether this is a restart after a failure with the exit code, which another start cannot help.
+    """True if this is a restart after a failure with the exit code, which another start cannot help.
 
     torchrun starts anew whatever has failed, and keeps what each attempt has left in a folder beside the last one's.
     """

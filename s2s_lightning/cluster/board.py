@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Failure(NamedTuple):
-    """What ended a run, as the board has it."""
+    """Cause of the end of a run, as the board has it."""
 
     words: str
     code: int
@@ -41,7 +41,7 @@ class Failure(NamedTuple):
 
 
 def agent_knows(symptom: str) -> bool:
-    """Whether the agent has seen a worker of its own die, and tells so: it is the only one, or ends this one too."""
+    """True if the agent has seen one of its workers die: it is the only worker, or the agent ends this one, too."""
     return of_torchrun() and (bool(asked.number) or (not place().several_nodes and bool(DIED.search(symptom))))
 
 
@@ -60,7 +60,7 @@ def within(seconds: float, ask: Callable[[], T]) -> T | None:
 
 
 class Board:
-    """What the ranks of a run know of each other's end.
+    """Board on which the ranks of a run leave the cause of their end.
 
     Args:
         store: of the process group; rank 0 or torchrun's agent serves it, so it may be gone.

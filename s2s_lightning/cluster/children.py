@@ -24,12 +24,12 @@ def watch_children() -> None:
 
 
 def any_children() -> bool:
-    """Whether this process has started others."""
+    """True if this process has started others."""
     return bool(_children)
 
 
 def fate(rank: int) -> str:
-    """What killed a child, as far as this process knows."""
+    """Return the cause of a child's death, as far as this process knows."""
     if 0 < rank <= len(_children):
         code = _children[rank - 1].poll()
         if code is not None:
@@ -38,7 +38,7 @@ def fate(rank: int) -> str:
 
 
 def end_children() -> None:
-    """Those that still run: stuck, stopped, or waiting for this one."""
+    """End the children that still run: stuck, stopped, or waiting for this process."""
     for child in _children:
         child.kill()
 

@@ -50,17 +50,17 @@ def end(error: Exception, words: str, code: int) -> NoReturn:
 
 
 def alone() -> bool:
-    """Whether this process is the only one of its run."""
+    """True if this process is the only one of its run."""
     return place().alone and Board.of_this_run() is None and not any_children()
 
 
 def doomed() -> bool:
-    """Whether this is a restart of what the user has got wrong."""
+    """True if this is a restart after an error of the user."""
     return attempts.doomed(USER_ERROR)
 
 
 def lost_a_peer(error: BaseException | None) -> bool:
-    """Whether the error says no more than that another rank is gone."""
+    """True if the error says no more than that another rank is gone."""
     while error is not None:
         if isinstance(error, RuntimeError) and SYMPTOMS.search(str(error)):
             return True
@@ -69,7 +69,9 @@ def lost_a_peer(error: BaseException | None) -> bool:
 
 
 def _without_board(own: Failure) -> Failure:
-    """Of processes that have not found each other yet: an option that is wrong for all, a file that one has not."""
+    """Return the failure of processes that have not found each other yet: a wrong option, or a file that one of them
+    lacks.
+    """
     here = place()
     if here.rank == 0:
         return own

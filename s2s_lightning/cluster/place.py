@@ -1,4 +1,4 @@
-"""Which of several processes this one is, by what its starter says: torchrun, Lightning or SLURM."""
+"""Place of this process among several, by the variables of its starter: torchrun, Lightning or SLURM."""
 
 import os
 import socket
@@ -33,12 +33,12 @@ def host() -> str | None:
 
 
 def named(rank: int, host: str | None = None) -> str:
-    """As the user reads it."""
+    """Return the place as a user reads it."""
     return f"rank {rank} on {host}" if host else f"rank {rank}"
 
 
 def of_torchrun() -> bool:
-    """Whether an agent of torchrun looks after this process."""
+    """True if an agent of torchrun watches this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
@@ -55,5 +55,5 @@ def torchrun_size() -> tuple[int, int] | None:
 
 
 def _number(*names: str, default: int = 0) -> int:
-    """Of the first variable that is set."""
+    """Return the number in the first variable that is set."""
     return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), default)

@@ -1,4 +1,4 @@
-"""Who takes part, for the day on which one is missing."""
+"""Names of the hosts that take part, so that a missing one can be named."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 

@@ -28,7 +28,7 @@ def graceful() -> tuple[int, ...]:
 
 
 class Asked:
-    """What this process has been asked for: the number of a signal, ``STOP``, or 0."""
+    """Request to this process: the number of a signal, ``STOP``, or 0."""
 
     def __init__(self) -> None:
         self.number: float = 0
@@ -80,7 +80,7 @@ def press_ctrl_c(number: int, frame: FrameType | None = None) -> None:
 
 @contextmanager
 def interruptible(*numbers: int, handler: Callable[[int, FrameType | None], None] = interrupt) -> Iterator[None]:
-    """Within, SIGTERM and a hang-up that is not ignored interrupt the work, as the further signals do."""
+    """Let SIGTERM, further signals, and a hang-up that is not ignored interrupt the work while the context lasts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -102,11 +102,13 @@ def leave_terminal() -> None:
 
 
 def turn_deaf(*_: object) -> None:
-    """In a worker process, whose parent answers a signal that reaches all of a job; and where nothing is left to do."""
+    """Ignore signals in a worker process, whose parent answers a signal to the whole job, and where nothing is left to
+    do.
+    """
     for number in (signal.SIGINT, *GRACEFUL):
         signal.signal(number, signal.SIG_IGN)
 
 
 def in_slurm() -> bool:
-    """Whether this process belongs to a job of SLURM."""
+    """True if this process belongs to a job of SLURM."""
     return "SLURM_JOB_ID" in os.environ

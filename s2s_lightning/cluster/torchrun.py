@@ -69,18 +69,18 @@ def retell() -> None:
 
 
 def details(failure: "ProcessFailure") -> dict[str, Any]:
-    """What the worker left for torchrun (``ranks/attempts.py``)."""
+    """Return the details that the worker left for torchrun (``cluster/attempts.py``)."""
     message = failure.error_file_data["message"]
     return message["extraInfo"] if isinstance(message, dict) else {}
 
 
 def told(failure: "ProcessFailure") -> bool:
-    """Whether this node's terminal has it already, from the worker or, if it was killed, from this program."""
+    """True if this node's terminal has the message, from the worker or, if it was killed, from this program."""
     return details(failure).get("told", False) or failure.pid in _told
 
 
 def _killed(record: logging.LogRecord) -> bool:
-    """Of the workers' ends, one by a signal that the agent has not sent is told."""
+    """Return the end of a worker that was killed by a signal which the agent has not sent."""
     if record.levelno >= logging.ERROR:
         code, local_rank, pid, _ = cast(tuple[int, int, int, str], record.args)
         if code < 0:

@@ -1,4 +1,4 @@
-"""What the arguments say before they are parsed: which files they name decides how they are parsed."""
+"""Read the arguments before they are parsed: the files that they name decide how they are parsed."""
 
 import argparse
 import os

@@ -126,7 +126,7 @@ def explain(message: str, parser: jsonargparse.ArgumentParser) -> str:
 
 @dataclass
 class _Place:
-    """How far into the configuration a message has got.
+    """Place in the configuration that a message has reached.
 
     Attributes:
         parser: of the whole command.
@@ -161,7 +161,7 @@ class _Place:
         return class_options(self.owners[-1]) if self.owners else parser_options(self.parser)
 
     def classes(self) -> dict[str, type]:
-        """What the last key can name: short names and classes."""
+        """Return the classes that the last key can name, by their short names."""
         outer = class_options(self.owners[len(self.keys) - 2]) if len(self.keys) > 1 else parser_options(self.parser)
         return {c.__name__: c for base in bases(outer.get(self.keys[-1])) for c in concrete_subclasses(base)}
 
@@ -212,7 +212,7 @@ def bases(hint: Any) -> Iterator[type]:
 
 
 def concrete_subclasses(base: type) -> Iterator[type]:
-    """All imported classes below ``base`` that a user can name."""
+    """Yield all imported classes below ``base`` that a user can name."""
     children: list[type] = base.__subclasses__()
     for child in children:
         if not (inspect.isabstract(child) or child.__name__.startswith("_")):

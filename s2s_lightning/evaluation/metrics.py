@@ -211,7 +211,7 @@ class _Split:
 
 
 def default_metrics(tokenize: Tokenize = "13a") -> list[Metric]:
-    """What each evaluation computes; ``tokenize`` is BLEU's."""
+    """Return the metrics of each evaluation; ``tokenize`` is BLEU's."""
     return [ErrorRates(), SacreBLEU(tokenize), ChrF()]
 
 

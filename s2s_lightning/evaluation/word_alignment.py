@@ -24,7 +24,7 @@ NO_WORD = -1
 
 
 class Gold(NamedTuple):
-    """What people say of a pair of sentences; the sure links are possible too."""
+    """Alignment links of a pair of sentences by human annotators; the sure links are possible ones, too."""
 
     sure: frozenset[Link]
     possible: frozenset[Link]
@@ -118,7 +118,7 @@ def attended(maps: "NDArray[Any]", src_words: Sequence[int], tgt_words: Sequence
 
 
 def count(linked: "NDArray[np.bool_]", gold: Gold) -> Counts:
-    """Of alignments (M, W source, W target) of one pair."""
+    """Count the links of alignments (M, W source, W target) of one pair."""
     sure, possible = (matrix(links, linked.shape[1:]) for links in gold)
     links, in_sure, in_possible = ((linked & right).sum((1, 2), dtype=np.int64) for right in (True, sure, possible))
     return Counts(links, in_sure, in_possible, int(sure.sum()))

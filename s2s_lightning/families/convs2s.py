@@ -107,7 +107,9 @@ class ConvS2SDecoderLayer(nn.Module):
         self.context = nn.Linear(d_embedding, d_model)
 
     def forward(self, h: Tensor, embedded: Tensor, past: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
-        """Of h (B, T, D) and the k - 1 inputs before it: (B, T, D), the last k - 1 inputs, weights (B, T, S)."""
+        """Convolve and attend: h (B, T, D) and the k - 1 inputs before it -> (B, T, D), the last k - 1 inputs, weights
+        (B, T, S).
+        """
         inputs = torch.cat((past, self.dropout(h)), 1)
         y = self.convolution(inputs)
         query = (self.query(y) + embedded) * HALF

@@ -68,7 +68,7 @@ class DeltaRule(Mixer):
         nn.init.xavier_uniform_(self.output.weight)
 
     def split_widths(self, d_value: int) -> tuple[int, ...]:
-        """Of the parts of the first product: queries, keys and values; beta."""
+        """Return the widths of the parts of the first product: queries, keys and values; beta."""
         return 2 * self.d_model + d_value, self.num_heads
 
     def start(self, rows: int, like: Tensor) -> DeltaCarry:
@@ -113,7 +113,7 @@ class GatedDeltaRule(DeltaRule):
         self.decay_bias = nn.Parameter(step.expm1().log())  # its softplus is the step
 
     def split_widths(self, d_value: int) -> tuple[int, ...]:
-        """Of the parts of the first product: queries, keys and values; beta; decay; gate."""
+        """Return the widths of the parts of the first product: queries, keys and values; beta; decay; gate."""
         return *super().split_widths(d_value), self.num_heads, d_value
 
     def forward(self, x: Tensor, carry: DeltaCarry, padding: Tensor | None = None) -> tuple[Tensor, DeltaCarry]:
@@ -209,7 +209,7 @@ class GatedDeltaNetDecoder(DeltaNetDecoder):
 
 
 class _DeltaNet(Seq2SeqModule):
-    """What both kinds share.
+    """DeltaNet and Gated DeltaNet without their layer.
 
     Args:
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.

@@ -25,7 +25,7 @@ NewRecurrence = Callable[[int, bool], ElementwiseRecurrence]
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """What surrounds the recurrences.
+    """Options of the layers around the recurrences.
 
     Args:
         num_heads: heads of the decoder's attention over the source.
@@ -58,7 +58,7 @@ class EncoderBlock(nn.Module):
         self.feed_forward_residual = PreNorm(d_model, blocks.dropout)
 
     def forward(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
-        """Of x (B, S, D): (B, S, D) and the last state (B, D)."""
+        """Map x (B, S, D) to (B, S, D) and the last state (B, D)."""
         y = self.recurrence_residual.enter(x)
         y, state = self.recurrence(y, self.recurrence.zeros(x), padding)
         x = self.recurrence_residual.leave(x, y.to(x.dtype))
@@ -116,7 +116,7 @@ class DecoderBlock(nn.Module):
     def forward(
         self, y: Tensor, state: Tensor, source: Source, need_weights: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Of y (B, T, D): (B, T, D), the next state (B, D), the weights (B, H, T, S) if asked for."""
+        """Map y (B, T, D) to (B, T, D), the next state (B, D), and the weights (B, H, T, S) if asked for."""
         z, state = self.recurrence(self.recurrence_residual.enter(y), state)
         y = self.recurrence_residual.leave(y, z.to(y.dtype))
         z, weights = self.cross_attention(self.cross_attention_residual.enter(y), *source, need_weights)

@@ -39,7 +39,7 @@ KernelKind = Literal["light", "dynamic"]
 
 @dataclass(frozen=True, kw_only=True)
 class ConvolutionalLayers(Layers):
-    """What the layers are made of: those of a Transformer, with convolutions for self-attention.
+    """Options of the layers: those of a Transformer, with convolutions in the place of self-attention.
 
     Args:
         num_heads: kernels of each convolution, and heads of each attention over the source.
@@ -144,7 +144,7 @@ class LightConvDecoderLayer(nn.Module):
     def forward(
         self, y: Tensor, past: Tensor, source: Source, need_weights: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Of y (B, T, D): (B, T, D), the past of the next call, the weights (B, H, T, S) if asked for."""
+        """Map y (B, T, D) to (B, T, D), the past of the next call, and the weights (B, H, T, S) if asked for."""
         z, past = self.convolution(self.convolution_residual.enter(y), past)
         y = self.convolution_residual.leave(y, z)
         z, weights = self.cross_attention(self.cross_attention_residual.enter(y), *source, need_weights)
@@ -214,7 +214,7 @@ class LightConvDecoder(Decoder):
 
 
 class _ConvolutionalTransformer(Seq2SeqModule):
-    """What the two kinds share.
+    """LightConv and DynamicConv without the kind of their kernels.
 
     Args:
         src_vocab_size: symbols of the source vocabulary; the command line fills it in.

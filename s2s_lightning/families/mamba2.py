@@ -26,7 +26,7 @@ SMALLEST_STEP = 1e-30
 
 @dataclass(frozen=True, kw_only=True)
 class StateSpace:
-    """What a Mamba-2 layer is made of.
+    """Options of a Mamba-2 layer.
 
     Args:
         expand: inner width, in widths of the model.
@@ -116,7 +116,9 @@ class Mamba2Mixer(Mixer):
         return log_size.masked_fill(hidden, -torch.inf), log_decay.masked_fill(hidden, 0)
 
     def _recur(self, convolved: Tensor, log_size: Tensor, log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Of convolved (B, T, I + 2GN), log dt and log decay (B, T, H): y (B, T, I) and the state after it."""
+        """Run the recurrence: convolved (B, T, I + 2GN), log dt and log decay (B, T, H) -> y (B, T, I) and the state
+        after it.
+        """
         d_keys = self.groups * self.d_state
         x, b, c = convolved.split_with_sizes((self.d_inner, d_keys, d_keys), -1)
         b, c = (torch.unflatten(part, -1, (self.groups, -1)) for part in (b, c))

@@ -16,7 +16,7 @@ from s2s_lightning.nn.key_value_cache import Cache, KeyValue
 
 
 class MergedContext(NamedTuple):
-    """What a target is written after.
+    """Source that a decoder with merged attention reads.
 
     Attributes:
         sources: keys and values of the source for each layer, (B, G, S, d).

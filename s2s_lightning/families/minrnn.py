@@ -22,7 +22,7 @@ def positive(x: Tensor) -> Tensor:
 
 
 class MinRecurrence(ElementwiseRecurrence):
-    """What minGRU and minLSTM share: ``gates`` products of the input for gates, one for the candidate.
+    """Recurrence of minGRU and minLSTM: ``gates`` products of the input for gates, one for the candidate.
 
     Args:
         d_model: D.
@@ -50,7 +50,7 @@ class MinRecurrence(ElementwiseRecurrence):
 
     @abstractmethod
     def weigh(self, *gates: Tensor) -> tuple[Tensor, Tensor]:
-        """How much of the old state stays and how much of the candidate enters, which sum to 1."""
+        """Return the shares of the old state and of the candidate, which sum to 1."""
 
 
 class MinGRULayer(MinRecurrence):
@@ -78,7 +78,7 @@ class MinLSTMLayer(MinRecurrence):
 
 
 class _MinRNN(Seq2SeqModule):
-    """What minGRU and minLSTM share as encoder-decoders: blocks of the Transformer, a recurrence for self-attention.
+    """Encoder-decoder of minGRU and minLSTM: blocks of the Transformer, a recurrence for self-attention.
 
     Initialisation: embeddings N(0, 1), matrices Xavier, biases 0.
 

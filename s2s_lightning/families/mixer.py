@@ -53,7 +53,7 @@ class EncoderLayer(nn.Module):
         initialise(self.feed_forward)
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
-        """Of x (B, S, D). Back to front, padding comes first, and leaves the start as it is."""
+        """Map x (B, S, D). Back to front, padding comes first, and leaves the start as it is."""
         z = self.mixer_norm(x)
         x = x + self.dropout(self.ahead.read(z, padding) + self.back.read(z.flip(1), padding.flip(1)).flip(1))
         y: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
@@ -114,7 +114,7 @@ class DecoderLayer(nn.Module):
         initialise(self.feed_forward)
 
     def forward(self, y: Tensor, carry: Tree, source: Source, need_weights: bool) -> tuple[Tensor, Tree, Tensor | None]:
-        """Of y (B, T, D): (B, T, D), the mixer's carry for the next call, the weights (B, H, T, S) if asked for."""
+        """Map y (B, T, D) to (B, T, D), the mixer's next carry, and the weights (B, H, T, S) if asked for."""
         z, carry = self.mixer(self.mixer_norm(y), carry)
         y = y + self.dropout(z)
         z, weights = self.cross_attention(self.cross_attention_norm(y), *source, need_weights)

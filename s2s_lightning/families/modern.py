@@ -39,7 +39,7 @@ PositionKind = Literal["rotary", "sinusoidal", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModernLayers:
-    """What the layers of an encoder or a decoder are made of.
+    """Options of the layers of an encoder or a decoder.
 
     Args:
         num_heads: heads of queries.
@@ -95,7 +95,7 @@ class ModernLayers:
         return NormedResidual(before, after, Dropout(self.dropout))
 
     def new_positions(self, d_model: int) -> Positions:
-        """What a stack knows the order by."""
+        """Return the positions of a stack."""
         if self.positions == "rotary":
             return RotaryPositions(d_model // self.num_heads)
         return SinusoidalPositions() if self.positions == "sinusoidal" else Positions()
@@ -147,7 +147,7 @@ class Layer(nn.Module):
         return self.feed_forward_residual.leave(x, z), past, weights
 
     def keys_values(self, x: Tensor, rotation: Rotation | None) -> KeyValue:
-        """Those of x alone, (B, G, T, d)."""
+        """Return keys and values of x alone, (B, G, T, d)."""
         return self.attention.keys_values(self.attention_residual.enter(x), rotation)
 
 
@@ -199,7 +199,7 @@ class ModernDecoderLayer(nn.Module):
     def forward(
         self, y: Tensor, past: Cache, source: Source, rotation: Rotation | None, need_weights: bool
     ) -> tuple[Tensor, Cache, Tensor | None]:
-        """Of y (B, T, D): (B, T, D), the past of the next call, the weights (B, H, T, S) if asked for."""
+        """Map y (B, T, D) to (B, T, D), the past of the next call, and the weights (B, H, T, S) if asked for."""
         z = self.self_attention_residual.enter(y)
         past = past.append(self.self_attention.keys_values(z, rotation))
         z = self.self_attention.read_back(self.self_attention.queries(z, rotation), past.kv)

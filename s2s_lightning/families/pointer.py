@@ -89,7 +89,7 @@ class PointerGenerator(Readout):
 
 
 def first_places(ids: Tensor) -> Tensor:
-    """Where each id of a row stands first: (B, S) -> (B, S). Sorted, for it is asked at each step of a search."""
+    """Return the first place of each id in its row: (B, S) -> (B, S). Sorted, for each step of a search needs it."""
     values, order = ids.sort(stable=True)
     begins = torch.ones_like(values, dtype=torch.bool)
     begins[:, 1:] = values[:, 1:] != values[:, :-1]
@@ -113,7 +113,7 @@ def exact_log(mass: Tensor) -> Tensor:
 
 
 def log(mass: Tensor) -> Tensor:
-    """Of the least positive number where the mass is 0, so that gradients are finite."""
+    """Return the logarithm, of the least positive number where the mass is 0, so that gradients are finite."""
     return mass.clamp_min(torch.finfo(mass.dtype).tiny).log()
 
 

@@ -21,7 +21,7 @@ from s2s_lightning.training.module import Seq2SeqModule
 
 
 class Pooled(NamedTuple):
-    """What a layer makes of its input: cells c and output gates o (B, T, D) in its type, and its next state."""
+    """Output of a layer: cells c and output gates o (B, T, D) in the type of its input, and its next state."""
 
     cells: Tensor
     gates: Tensor
@@ -64,7 +64,9 @@ class QRNNLayer(ScanLayer):
     def forward(
         self, x: Tensor, state: QRNNState, padding: Tensor | None = None, shift: Tensor | float = 0.0
     ) -> Pooled:
-        """Of x (B, T, E), zero at padding; ``shift`` (B, 1, 3, D) is added to the convolutions of z, f and o."""
+        """Run the layer on x (B, T, E), zero at padding; ``shift`` (B, 1, 3, D) is added to the convolutions of z, f
+        and o.
+        """
         products, inputs = self.convolve(x, state.inputs)
         z, f, o = (single(products) + shift).unbind(2)
         f = f.sigmoid()

@@ -79,7 +79,9 @@ class MultiScaleRetention(Mixer):
         return torch.log1p(-(2.0 ** -torch.arange(5, 5 + self.num_heads, dtype=torch.float64, device=device)))
 
     def _rotation(self, x: Tensor, carry: RetentionCarry) -> Rotation:
-        """Of each row's next positions (B, 1, T, d/2), from sines of B + T positions instead of B * T."""
+        """Return the rotation of each row's next positions (B, 1, T, d/2), from sines of B + T positions instead of B *
+        T.
+        """
         single = x.to(torch.promote_types(x.dtype, torch.float32))
         near = self.positions.rotation(single, torch.arange(x.shape[1], device=x.device))
         far = self.positions.rotation(single, carry.position.unsqueeze(1))

@@ -78,7 +78,7 @@ class SRULayer(ElementwiseRecurrence):
     def step_through(
         self, candidate: Tensor, forget: Tensor, state: Tensor, padding: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """All c_t (B, T, D), the last one, and all c_{t-1}."""
+        """Return all c_t (B, T, D), the last one, and all c_{t-1}."""
         assert self.v is not None
         if padding is not None:
             forget = forget.masked_fill(padding.unsqueeze(-1), SATURATED)

@@ -30,7 +30,7 @@ from s2s_lightning.training.module import Seq2SeqModule
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """What the layers of an encoder or a decoder are made of.
+    """Options of the layers of an encoder or a decoder.
 
     Args:
         num_heads: heads of each attention.
@@ -66,7 +66,7 @@ class Layers:
             )
 
     def new_positions(self, d_model: int) -> Positions:
-        """What a stack knows the order by."""
+        """Return the positions of a stack."""
         if self.positions == "learned":
             return LearnedPositions(self.max_positions, d_model)
         return SinusoidalPositions() if self.positions == "sinusoidal" else RotaryPositions(d_model // self.num_heads)
@@ -135,14 +135,14 @@ class TransformerEncoder(Encoder):
 
 
 class Source(NamedTuple):
-    """What cross-attention reads of the source: a layer's keys and values, and the bias of the padding (B, 1, 1, S)."""
+    """Source as cross-attention reads it: a layer's keys and values, and the bias of the padding (B, 1, 1, S)."""
 
     kv: KeyValue
     bias: Tensor
 
 
 class Context(NamedTuple):
-    """What is fixed for a whole target: the ``Source`` that each layer reads, and what ``LayerDrop`` drew for it."""
+    """Parts that are fixed for a whole target: the ``Source`` that each layer reads, and the draws of ``LayerDrop``."""
 
     sources: OfSentence
     passing: list[Tensor | None]
@@ -164,7 +164,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, y: Tensor, past: Cache, source: Source, rotation: Rotation | None, need_weights: bool
     ) -> tuple[Tensor, Cache, Tensor | None]:
-        """Of y (B, T, D): (B, T, D), the past of the next call, the weights (B, H, T, S) if asked for."""
+        """Map y (B, T, D) to (B, T, D), the past of the next call, and the weights (B, H, T, S) if asked for."""
         z, past = self.self_attention(self.self_attention_residual.enter(y), past, rotation)
         y = self.self_attention_residual.leave(y, z)
         z, weights = self.cross_attention(self.cross_attention_residual.enter(y), *source, need_weights)

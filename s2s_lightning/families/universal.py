@@ -74,7 +74,7 @@ class UniversalEncoder(Encoder):
 
 
 class UniversalContext(NamedTuple):
-    """What is fixed for a whole target: the source, the same at each step, and what ``LayerDrop`` drew for each."""
+    """Parts that are fixed for a whole target: the source, the same at each step, and the draws of ``LayerDrop``."""
 
     source: OfSentence
     passing: list[Tensor | None]

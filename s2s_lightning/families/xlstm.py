@@ -69,7 +69,7 @@ class MLSTMMixer(Mixer):
         return self.output(h.to(gate.dtype) * gate.sigmoid()), carry
 
     def _log_gates(self, x: Tensor, dtype: torch.dtype, padding: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Of x (B, T, D): log input and log forget gates (B, T, H), at padding those of an input of nothing."""
+        """Return log input and log forget gates (B, T, H) of x (B, T, D); padding counts as an empty input."""
         capped = GATE_CAP * (self.gates(x).to(dtype) / GATE_CAP).tanh()
         log_input, log_forget = capped.chunk(2, -1)
         log_forget = F.logsigmoid(log_forget)

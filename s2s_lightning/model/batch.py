@@ -1,4 +1,4 @@
-"""What the data module hands to the network: tensors alone, no text and no device code."""
+"""The batch that the data module hands to the network: tensors alone, no text and no device code."""
 
 from typing import NamedTuple
 

@@ -15,7 +15,7 @@ from s2s_lightning.nn.scan import single
 
 
 class Memory(NamedTuple):
-    """What an encoder hands to a decoder.
+    """Output of an encoder, which a decoder reads.
 
     Attributes:
         states: (B, S, D), the keys of attention.
@@ -32,7 +32,7 @@ class Memory(NamedTuple):
 
 
 class MemoryShape(NamedTuple):
-    """What a decoder must know of an encoder before both are built.
+    """Sizes of an encoder's memory, which a decoder needs before both are built.
 
     Attributes:
         d_states: D of the memory's states and values.
@@ -44,7 +44,7 @@ class MemoryShape(NamedTuple):
 
 
 class DecoderOutput(NamedTuple):
-    """What a decoder says of a piece of target.
+    """Output of a decoder for a piece of target.
 
     Attributes:
         hidden: (B, T, D), what the readout reads.
@@ -60,7 +60,7 @@ class DecoderOutput(NamedTuple):
     gate: Tensor | None = None
 
     def span(self, positions: slice) -> "DecoderOutput":
-        """What was said at some target positions; the state stays that after the last of all."""
+        """Return the output at some target positions; the state stays that after the last of all."""
         attention = None if self.attention is None else self.attention[..., positions, :]
         gate = None if self.gate is None else self.gate[:, positions]
         return DecoderOutput(self.hidden[:, positions], self.state, attention, gate)
@@ -147,7 +147,7 @@ def _place(part: nn.Module, method: str) -> str:
 
 
 class Readout(nn.Module, ABC):
-    """From hidden states to scores over the target vocabulary.
+    """Map hidden states to scores over the target vocabulary.
 
     ``normalised`` says that the scores are log-probabilities already; ``needs_attention`` that the decoder must return
     its attention: the readout copies, and id V + i is the source's word at position i. ``vocabulary_rows`` names the
@@ -167,7 +167,7 @@ class Readout(nn.Module, ABC):
         """Sums over the real tokens of target (B, T), PAD ignored, without making all the scores at once."""
 
     def source(self, src: Tensor, src_copy: Tensor | None) -> Tensor:
-        """What the readout reads as the source (B, S): its own ids, or what is copied.
+        """Return the source (B, S) that the readout reads: its own ids, or the ids to copy.
 
         Raises:
             UserError: there are ids to copy, but the readout does not.

@@ -17,7 +17,7 @@ Tree = Any
 
 
 class State(NamedTuple):
-    """What a decoder needs to go on. A call never changes the state it was given, so a state can be branched.
+    """Parts that a decoder needs to continue. A call never changes the state it was given, so a state can be branched.
 
     Attributes:
         context: fixed from ``start`` on: projected keys and values, masks; what may be read by several hypotheses of a

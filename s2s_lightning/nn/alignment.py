@@ -1,4 +1,4 @@
-"""Which source positions a decoder's state looks at: scores, and the windows in which they become weights.
+"""Scores of source positions for a decoder's state, and the windows in which they become weights.
 
 Shape letters: B batch, S source, T target, D memory, Q query, A inside of a score.
 """
@@ -24,7 +24,9 @@ class AttentionContext(NamedTuple):
 
 
 class Score(nn.Module, ABC):
-    """How well queries fit source positions. What depends on the source alone is computed once, by ``keys``."""
+    """Score of queries against source positions. The part that depends on the source alone is computed once, by
+    ``keys``.
+    """
 
     @abstractmethod
     def keys(self, states: Tensor) -> Tensor:
@@ -190,7 +192,7 @@ class MonotonicWindow(Window):
         return self.align_near(scores, self.distance(step, scores), padding)
 
     def distance(self, centre: Tensor, scores: Tensor) -> Tensor:
-        """Of each source position from centre (B, T), both counted from 0: (B, T, S)."""
+        """Return the distance of each source position from centre (B, T), both counted from 0: (B, T, S)."""
         return torch.arange(scores.shape[2], device=scores.device) - centre.unsqueeze(-1)
 
     def align_near(self, scores: Tensor, distance: Tensor, padding: Tensor) -> Tensor:

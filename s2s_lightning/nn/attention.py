@@ -28,12 +28,12 @@ SHORT = 16
 
 
 def padding_bias(padding: Tensor, dtype: torch.dtype) -> Tensor:
-    """What hides keys at padding (B, S), True at padding: (B, 1, 1, S) to add to scores."""
+    """Return the bias that hides keys at padding (B, S), True at padding: (B, 1, 1, S) to add to scores."""
     return padding.to(dtype)[:, None, None] * MASKED
 
 
 def causal_bias(queries: int, keys: int, like: Tensor) -> Tensor:
-    """What hides later keys from each of the last ``queries`` of ``keys`` positions: (queries, keys)."""
+    """Return the bias that hides later keys from the last ``queries`` of ``keys`` positions: (queries, keys)."""
     bias = torch.full((queries, keys), MASKED, dtype=like.dtype, device=like.device)
     return bias.triu_(keys - queries + 1)
 
@@ -75,7 +75,7 @@ def fused_attention(q: Tensor, kv: KeyValue, bias: Tensor | None = None) -> Tens
 
 
 class _Attention(nn.Module):
-    """What the kinds of attention share: heads, the output projection, and which way to compute.
+    """Base of all attention: heads, the output projection, and the choice of the kernel.
 
     Args:
         d_model: D of input and output, a multiple of num_heads.
@@ -125,7 +125,7 @@ class SelfAttention(_JointProjection):
     """Each position reads all of its sequence."""
 
     def forward(self, x: Tensor, bias: Tensor, rotation: Rotation | None = None) -> Tensor:
-        """Of x (B, T, D), with the bias (B, 1, 1, T) of its padding."""
+        """Attend from x (B, T, D) to itself, with the bias (B, 1, 1, T) of its padding."""
         q, k, v = self._project(x)
         return self._merge(self._attend(rotate(q, rotation), KeyValue(rotate(k, rotation), v), bias))
 
@@ -134,7 +134,7 @@ class CausalSelfAttention(_JointProjection):
     """Each position reads itself and what came before, in this call and in earlier ones."""
 
     def forward(self, x: Tensor, past: Cache, rotation: Rotation | None = None) -> tuple[Tensor, Cache]:
-        """Of x (B, T, D) after ``past``: (B, T, D) and the past of the next call."""
+        """Attend from x (B, T, D) to ``past`` and itself: (B, T, D) and the past of the next call."""
         q, k, v = self._project(x)
         past = past.append(KeyValue(rotate(k, rotation), v))
         return self._merge(self._attend_back(rotate(q, rotation), past.kv)), past
@@ -173,7 +173,9 @@ class CrossAttention(_Attention):
     def forward(
         self, x: Tensor, kv: KeyValue, bias: Tensor, need_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Of x (B*K, T, D): (B*K, T, D) and, if asked for, the weights (B*K, H, T, S) before dropout."""
+        """Attend from x (B*K, T, D) to the source: (B*K, T, D) and, if asked for, the weights (B*K, H, T, S) before
+        dropout.
+        """
         q = self._split(self.query(fold(x, kv)))
         if not need_weights:
             return self._merge(self._attend(q, kv, bias)).view_as(x), None

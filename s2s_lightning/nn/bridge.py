@@ -1,4 +1,4 @@
-"""From what an encoder leaves behind to a decoder's first state."""
+"""Maps from the last states of an encoder to the first state of a decoder."""
 
 from math import prod
 

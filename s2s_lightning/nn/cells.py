@@ -1,4 +1,4 @@
-"""What recurrent cells do in a step, in torch's parametrisation and order of gates.
+"""Steps of recurrent cells, in torch's parametrisation and order of gates.
 
 Each takes the products W x + b of the input (B, G * H) of G gates, what the recurrent matrix multiplies (B, H) (the
 last h, or what dropout left of it), that matrix U^T (H, G * H), its bias unless the input's products have it already,

@@ -27,7 +27,7 @@ class GatedConvolution(nn.Module):
         self.linear = nn.Linear(kernel_size * d_model, 2 * d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of x (B, T + k - 1, D): (B, T, D)."""
+        """Map x (B, T + k - 1, D) to (B, T, D)."""
         length = x.shape[1] - self.kernel_size + 1
         windows = torch.cat([x[:, i : i + length] for i in range(self.kernel_size)], -1)
         return F.glu(self.linear(windows), -1)
@@ -57,7 +57,7 @@ class ShortConvolution(nn.Module):
         return like.new_zeros(rows, kernel_size - 1, width, dtype=torch.promote_types(like.dtype, torch.float32))
 
     def forward(self, x: Tensor, past: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Of x (B, T, D) after ``past`` (B, k - 1, D): (B, T, D), and the last k - 1 real inputs.
+        """Map x (B, T, D) after ``past`` (B, k - 1, D) to (B, T, D), and return the last k - 1 real inputs.
 
         padding (B, T) stands behind what is real or, from the start, in front of it.
         """

@@ -54,7 +54,7 @@ class RecurrentDropout(Dropout):
 
 
 def dropout_mask(shape: Sequence[int], p: float, dtype: torch.dtype) -> Tensor:
-    """On the CPU: zeros and 1 / (1 - p), with p rounded to a multiple of 2^-16."""
+    """Draw a mask of zeros and 1 / (1 - p) on the CPU, with p rounded to a multiple of 2^-16."""
     mask = torch.empty(shape, dtype=dtype)
     kept = round((1 - p) * LEVELS)
     if kept == 0:

@@ -1,4 +1,4 @@
-"""What stays out of compiled graphs."""
+"""Functions that stay out of compiled graphs."""
 
 from collections.abc import Callable
 from typing import TypeVar, cast

@@ -30,7 +30,7 @@ class ScanLayer(nn.Module):
         return single(x.new_zeros(x.shape[0], self.d_model))
 
     def scan(self, a: Tensor, b: Tensor, state: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
-        """All states (B, T, D) of h_t = a_t * h_{t-1} + b_t, and the last; padding (B, T) keeps the state."""
+        """Return all states (B, T, D) of h_t = a_t * h_{t-1} + b_t, and the last; padding (B, T) keeps the state."""
         if padding is not None:
             a, b = hold(a, b, padding)
         a, b = self.turn(a), self.turn(b)
@@ -40,7 +40,7 @@ class ScanLayer(nn.Module):
         return self.turn(h), h[:, -1]
 
     def turn(self, x: Tensor) -> Tensor:
-        """To the order in which each channel reads, and back."""
+        """Turn to the order in which each channel reads, and back."""
         return turn(x) if self.both_ways else x
 
 
@@ -49,7 +49,7 @@ class ElementwiseRecurrence(ScanLayer, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, state: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Of x (B, T, D) after the state (B, D): (B, T, D), and the state after it, which padding (B, T) keeps."""
+        """Map x (B, T, D) after the state (B, D) to (B, T, D), and the state after it, which padding (B, T) keeps."""
 
     @abstractmethod
     def reset_parameters(self) -> None:

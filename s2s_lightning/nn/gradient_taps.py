@@ -1,4 +1,4 @@
-"""Where gradients through time are read: the state of a recurrence after each of its steps, for diagnostics.
+"""Taps for gradients through time: the state of a recurrence after each of its steps, for diagnostics.
 
 A fused kernel hands out its outputs alone, and the gradient with respect to an output misses what passes from state to
 state. So, while somebody watches, a recurrence runs step by step and adds zeros to its state after each step: the
@@ -44,7 +44,7 @@ _watching: list[list[Trace]] = []
 
 @contextmanager
 def watched() -> Iterator[list[Trace]]:
-    """Within it each recurrence appends a trace."""
+    """Let each recurrence append a trace while the context lasts."""
     _watching.append([])
     try:
         yield _watching[-1]
@@ -53,12 +53,12 @@ def watched() -> Iterator[list[Trace]]:
 
 
 def is_watched() -> bool:
-    """Whether a recurrence has to run step by step."""
+    """True if a recurrence has to run step by step."""
     return bool(_watching)
 
 
 def new_trace() -> Trace | None:
-    """Of a recurrence that begins; None unless somebody watches."""
+    """Return the trace of a recurrence that begins; None if gradients are not watched."""
     if not _watching:
         return None
     _watching[-1].append(Trace())

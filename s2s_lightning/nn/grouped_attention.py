@@ -81,15 +81,15 @@ class GroupedQueryAttention(nn.Module):
         self.key_norm = qk_norm(self.d_head)
 
     def queries(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
-        """Of x (B, T, D): (B, H, T, d)."""
+        """Return the queries (B, H, T, d) of x (B, T, D)."""
         return rotate(self.query_norm(self._heads(self.query(x))).transpose(1, 2), rotation)
 
     def keys_values(self, x: Tensor, rotation: Rotation | None = None) -> KeyValue:
-        """Of x (B, S, D'): (B, G, S, d)."""
+        """Return keys and values (B, G, S, d) of x (B, S, D')."""
         return self._keys_values(x, x, rotation)
 
     def project(self, states: Tensor, values: Tensor) -> KeyValue:
-        """Of what an encoder hands over, without positions: keys of states (B, S, D'), values of values (B, S, D')."""
+        """Return keys of states (B, S, D') and values of values (B, S, D') of a memory, without positions."""
         kv = self._keys_values(states, values, None)
         # A search multiplies them at each step, which would copy views each time.
         return kv if self.training else KeyValue(kv.keys.contiguous(), kv.values.contiguous())

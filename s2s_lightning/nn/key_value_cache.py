@@ -17,7 +17,7 @@ class KeyValue(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """What each row has written, read through an index: to move rows is to move the index.
+    """Keys and values that each row has written, read through an index: to move rows is to move the index.
 
     So a search that reorders its hypotheses copies each row once a step and not twice: when ``append`` takes it to
     where there is room for what is new.
@@ -41,7 +41,7 @@ class Cache(NamedTuple):
         return self.kv.keys.shape[2]
 
     def append(self, new: KeyValue) -> "Cache":
-        """With what each row has written now, (B, H, T, d); this one is not changed."""
+        """Return a cache with the new keys and values of each row, (B, H, T, d); this one is not changed."""
         if self.length == 0:
             return Cache(new, _each(new.keys))  # teacher forcing: nothing to copy
         both = KeyValue(*(_joined(old, self.row, x) for old, x in zip(self.kv, new, strict=True)))

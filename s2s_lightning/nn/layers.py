@@ -53,7 +53,7 @@ class Residual(nn.Module, ABC):
 
     @abstractmethod
     def enter(self, x: Tensor) -> Tensor:
-        """What the layer reads."""
+        """Return the input of the layer."""
 
     @abstractmethod
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class LayerDrop(nn.Module):
         self.num_layers = num_layers
 
     def forward(self, x: Tensor) -> list[Tensor | None]:
-        """For each layer which rows of x (B, T, D) pass through it, (B, 1, 1); None: all do."""
+        """Draw for each layer which rows of x (B, T, D) pass through it, (B, 1, 1); None: all do."""
         if not self.training or self.p == 0:
             return [None] * self.num_layers
         passing = torch.rand(self.num_layers, len(x), 1, 1, device=x.device) >= self.p
@@ -113,5 +113,5 @@ class LayerDrop(nn.Module):
 
 
 def pass_through(passing: Tensor | None, after: Tensor, before: Tensor) -> Tensor:
-    """What a layer made of the rows that pass through it, and the others as they were."""
+    """Return the output of a layer for the rows that pass through it, and the other rows as they were."""
     return after if passing is None else torch.where(passing, after, before)

@@ -19,11 +19,11 @@ product is faster."""
 
 
 class Kernels(nn.Module, ABC):
-    """Where the kernels of a convolution come from."""
+    """Source of the kernels of a convolution."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """For positions x (B, T, D): kernels (B, H, T, k), or (1, H, 1, k) for all of them; each sums to 1."""
+        """Return kernels (B, H, T, k) for positions x (B, T, D), or (1, H, 1, k) for all of them; each sums to 1."""
 
 
 class LightweightKernels(Kernels):
@@ -95,7 +95,7 @@ class CentredConvolution(_GatedConvolution):
     """Each position reads (k - 1) / 2 neighbours on each side; k is odd."""
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
-        """Of x (B, T, D), padding (B, T): zeros stand there, as they do beyond the ends."""
+        """Map x (B, T, D) with padding (B, T): zeros stand there, as they do beyond the ends."""
         x = self._gate(x).masked_fill(padding.unsqueeze(-1), 0)
         kernels = self._kernels(x)
         margin = kernels.shape[-1] // 2
@@ -106,7 +106,7 @@ class CausalConvolution(_GatedConvolution):
     """Each position reads itself and the k - 1 before it, in this call and in earlier ones."""
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Of x (B, T, D) after ``past`` (B, k - 1, D): (B, T, D) and the past of the next call."""
+        """Map x (B, T, D) after ``past`` (B, k - 1, D) to (B, T, D) and the past of the next call."""
         x = self._gate(x)
         inputs = torch.cat((past, x), 1)
         return self._mix(inputs, self._kernels(x)), inputs[:, x.shape[1] :]

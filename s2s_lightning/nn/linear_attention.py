@@ -100,7 +100,7 @@ def delta_rule(
 
 
 def _single(*tensors: Tensor) -> list[Tensor]:
-    """In float32 at least."""
+    """Return the tensors in float32 at least."""
     return [x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors]
 
 
@@ -131,7 +131,7 @@ def _chunks(x: Tensor, longest: int = CHUNK) -> Tensor:
 
 
 class Decay(NamedTuple):
-    """What is left of a state in a chunk.
+    """Share of a state that is left in a chunk.
 
     Attributes:
         between: (N, B, H, C, C), from the second position to the first, 0 where that is earlier.
@@ -147,7 +147,7 @@ class Decay(NamedTuple):
 
     @classmethod
     def of(cls, log_decay: Tensor, dtype: torch.dtype, within: Tensor | None = None) -> "Decay":
-        """Of (N, B, H, C), and ``within`` (N, 1 or B, H, C) for what is between positions, if that is another.
+        """Build the decay of (N, B, H, C), and of ``within`` (N, 1 or B, H, C) between positions, if that is another.
 
         Summed in float64: where a gate closes, small differences of large sums count.
         """
@@ -161,7 +161,8 @@ class Decay(NamedTuple):
 
 
 def _replacements(k: Tensor, v: Tensor, beta: Tensor, decay: Decay, from_zeros: bool) -> tuple[Tensor, Tensor | None]:
-    """What a delta rule writes at each position of a chunk: u - w S, for the state S before the chunk.
+    """Return the values that a delta rule writes at each position of a chunk: u - w S, for the state S before the
+    chunk.
 
     Position i writes beta_i (v_i - what its key reads), of S and of what was written before it in the chunk, all of it
     decayed: a triangular system (the WY form of Yang et al., 2024, arXiv:2406.06484).

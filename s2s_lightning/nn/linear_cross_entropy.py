@@ -107,7 +107,7 @@ def _cross_entropy(
 
 
 class _Gradients(NamedTuple):
-    """Of the summed loss."""
+    """Gradients of the summed loss."""
 
     hidden: Tensor  # (N, D)
     weight: Tensor  # (V, D)

@@ -25,7 +25,7 @@ class Memory(NamedTuple):
 
     @staticmethod
     def empty(rows: int, heads: int, d_key: int, d_value: int, like: Tensor) -> "Memory":
-        """That before the first position, in the type and on the device of ``like``."""
+        """Return the memory before the first position, in the type and on the device of ``like``."""
         return Memory(like.new_zeros(rows, heads, d_key, d_value + 1), like.new_zeros(rows, heads))
 
 

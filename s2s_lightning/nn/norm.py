@@ -29,7 +29,9 @@ class RMSNorm(nn.Module):
 
 
 class _RMSNorm(torch.autograd.Function):
-    """With r = 1 / sqrt(mean(x^2) + eps), g' the gradient: r (g' g - x r^2 mean(g' g x)) for x, sum(g' x r) for g."""
+    """RMS normalisation with r = 1 / sqrt(mean(x^2) + eps); its gradient is r (g' g - x r^2 mean(g' g x)) for x and
+    sum(g' x r) for g.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -78,7 +80,7 @@ class NormedResidual(nn.Module):
         self.dropout = dropout
 
     def enter(self, x: Tensor) -> Tensor:
-        """What the layer reads."""
+        """Return the input of the layer."""
         normed: Tensor = self.before(x)
         return normed
 

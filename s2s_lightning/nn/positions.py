@@ -1,4 +1,4 @@
-"""How a Transformer knows the order of its tokens. Positions count from 0, (T,) or, row by row, (B, T).
+"""Positions of tokens in a Transformer. They count from 0, (T,) or, row by row, (B, T).
 
 Shape letter: d width of a head.
 """
@@ -26,7 +26,7 @@ class Positions(nn.Module):
         return x
 
     def rotation(self, x: Tensor, position: Tensor) -> Rotation | None:
-        """What to ``rotate`` queries and keys by, in the type of x; None: not at all."""
+        """Return the rotation of queries and keys, in the type of x; None for no rotation."""
         return None
 
 
@@ -81,7 +81,7 @@ class RotaryPositions(Positions):
 
 
 def angles(position: Tensor, width: int) -> Tensor:
-    """Of position t, t / 10000^(2i/width) for i < width/2: (..., T) -> (..., T, width/2), in float64."""
+    """Return t / 10000^(2i/width) of position t for i < width/2: (..., T) -> (..., T, width/2), in float64."""
     exponent = torch.arange(0, width, 2, device=position.device, dtype=torch.float64) / width
     return position.unsqueeze(-1) * 10000.0**-exponent
 

@@ -22,7 +22,7 @@ Cell = Literal["rnn", "gru", "gru_reset_before", "lstm"]
 
 
 class Kind(NamedTuple):
-    """What tells the cells apart.
+    """Properties that tell the cells apart.
 
     Attributes:
         layers: torch's layers, which hold the parameters.
@@ -117,7 +117,7 @@ class Recurrence(nn.Module):
                 nn.init.ones_(parameter.detach()[width : 2 * width])
 
     def draw_masks(self, like: Tensor) -> Tensor | None:
-        """Those of recurrent dropout (B, layers, H) for like (B, ...); None when nothing is dropped."""
+        """Draw the masks of recurrent dropout (B, layers, H) for like (B, ...); None when nothing is dropped."""
         return self.recurrent_dropout.draw(like, self.rnn.num_layers, self.state_shape[1])
 
     @eager
@@ -172,7 +172,7 @@ class Recurrence(nn.Module):
     def unroll(
         self, x: Tensor, state: Tensor, ended: list[Tensor | None], masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """All layers by an own loop: x (B, T, E), state (B, N, H) -> outputs (B, T, H) and the state after them.
+        """Run all layers by an own loop: x (B, T, E), state (B, N, H) -> outputs (B, T, H) and the state after them.
 
         Args:
             ended: for each position the rows (B, 1) that are padding there and keep their state, None for no row.
@@ -190,7 +190,7 @@ class Recurrence(nn.Module):
     def _unroll_layer(
         self, layer: int, x: Tensor, vectors: Vectors, ended: list[Tensor | None], mask: Tensor | None
     ) -> tuple[Tensor, Vectors]:
-        """Both directions of a layer side by side: outputs (B, T, H) and the last vectors (B, H)."""
+        """Run both directions of a layer side by side: outputs (B, T, H) and the last vectors (B, H)."""
         first = layer * self.directions
         forward, *backward = self.rnn.all_weights[first : first + self.directions]
         if not backward:

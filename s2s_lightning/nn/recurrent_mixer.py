@@ -1,4 +1,4 @@
-"""What takes the place of self-attention where a state is carried instead of a cache."""
+"""Mixers, which take the place of self-attention and carry a state instead of a cache."""
 
 from abc import ABC, abstractmethod
 from typing import Any

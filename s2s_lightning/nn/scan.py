@@ -22,7 +22,7 @@ BIG_STEP = 2048
 
 @eager
 def scan(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
-    """All h_t of h_t = a_t * h_{t-1} + b_t, in float32 at least.
+    """Return all h_t of h_t = a_t * h_{t-1} + b_t, in float32 at least.
 
     Args:
         a: (B, T, D).
@@ -37,7 +37,7 @@ def scan(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
 
 
 def single(x: Tensor) -> Tensor:
-    """In float32 at least: bfloat16 would round what is added up at each step."""
+    """Return a tensor in float32 at least: bfloat16 would round the sums of each step."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -87,7 +87,7 @@ def _chunks(x: Tensor, size: int) -> Tensor:
 
 
 def _pass_on(added: Tensor, decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """From chunk to chunk: added (B, K, G, N, R, P), decay (B, K, G, R, 1).
+    """Carry states from chunk to chunk: added (B, K, G, N, R, P), decay (B, K, G, R, 1).
 
     Returns:
         the states before each chunk (B, K, G, N, R, P), and that after the last.
@@ -100,7 +100,7 @@ def _pass_on(added: Tensor, decay: Tensor, state: Tensor) -> tuple[Tensor, Tenso
 
 
 def _within(x: Tensor, until: Tensor, since: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """What the positions of a chunk give to each other, (B, K, Q, G, R, P); b and c are (B, K, G, Q, N)."""
+    """Return what the positions of a chunk give to each other, (B, K, Q, G, R, P); b and c are (B, K, G, Q, N)."""
     until, since = (part.permute(0, 1, 3, 4, 2) for part in (until, since))  # (B, K, G, R, Q)
     later = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device).triu(1)
     weights = (until.unsqueeze(-1) - since.unsqueeze(-2)).to(x.dtype).masked_fill(later, -torch.inf).exp()

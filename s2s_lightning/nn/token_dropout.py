@@ -25,7 +25,7 @@ class TokenDropout(nn.Module):
         self.embedding = 0.0
 
     def set(self, word: float, embedding: float) -> None:
-        """Both probabilities.
+        """Set both probabilities.
 
         Raises:
             UserError: one of them is not from 0 to below 1.

@@ -1,4 +1,6 @@
-"""What a network learns from. An objective returns sums; the module divides them by the effective batch's tokens."""
+"""Objectives: losses that a network learns from. An objective returns sums; the module divides them by the effective
+batch's tokens.
+"""
 
 from s2s_lightning.objectives.costs import BLEUCost, Cost, EditCost
 from s2s_lightning.objectives.coverage_loss import CoverageLoss

@@ -1,4 +1,4 @@
-"""What a wrong output costs, as a function of token ids: from 0 for the reference itself upwards."""
+"""Costs of a wrong output, as functions of token ids: from 0 for the reference itself upwards."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,7 +9,7 @@ ORDER = 4
 
 
 class Cost(ABC):
-    """Of a hypothesis, given its reference; both without BOS and EOS."""
+    """Cost of a hypothesis, given its reference; both without BOS and EOS."""
 
     @abstractmethod
     def __call__(self, hypothesis: Sequence[int], reference: Sequence[int]) -> float:
@@ -35,7 +35,7 @@ class EditCost(Cost):
 
 
 def sentence_bleu(hypothesis: Sequence[int], reference: Sequence[int]) -> float:
-    """From 0 to 1; an empty hypothesis has 1 if the reference is empty, else 0."""
+    """Return a sentence's BLEU from 0 to 1; an empty hypothesis has 1 if the reference is empty, else 0."""
     if not hypothesis or not reference:
         return float(hypothesis == reference)
     log_precision = 0.0

@@ -43,7 +43,7 @@ class CoverageLoss(Objective):
 
 
 def coverage_loss(attention: Tensor) -> Tensor:
-    """Of each target position (B, T), from attention (B, T, S)."""
+    """Return the coverage loss of each target position (B, T), from attention (B, T, S)."""
     attention = attention.to(torch.promote_types(attention.dtype, torch.float32))
     before = attention.cumsum(1) - attention
     return torch.minimum(attention, before).sum(-1)

@@ -1,4 +1,4 @@
-"""How the probability of a true token falls with the optimizer steps (Bengio et al., 2015, arXiv:1506.03099)."""
+"""Schedules of the probability of a true token over the optimizer steps (Bengio et al., 2015, arXiv:1506.03099)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -7,7 +7,7 @@ from s2s_lightning.errors import check_at_least, check_below_one, check_probabil
 
 
 class Decay(ABC):
-    """From optimizer steps to epsilon, the probability that the decoder reads the true token."""
+    """Map optimizer steps to epsilon, the probability that the decoder reads the true token."""
 
     @abstractmethod
     def __call__(self, step: int) -> float:

@@ -108,7 +108,7 @@ def _random(rows: Rows) -> Tensor:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode; afterwards each module is in the mode that it was in."""
+    """Put the network into evaluation mode; afterwards each module is in the mode that it was in."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -46,7 +46,7 @@ class Panel(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Where the matrix of a panel stands on the page: left and top edges, width and height."""
+    """Place of a panel's matrix on the page: left and top edges, width and height."""
 
     left: float
     top: float
@@ -71,7 +71,7 @@ def save(panels: Sequence[Panel], path: Path) -> None:
 
 
 def cut(item: Panel, max_length: int) -> Panel:
-    """No more of it than ``max_length`` rows and columns, the first; the title then says so."""
+    """Return the first ``max_length`` rows and columns of a panel; its title then says so."""
     longest = max(len(item.columns), len(item.rows))
     if longest <= max_length:
         return item
@@ -104,13 +104,13 @@ def columns_of(text: str) -> int:
 
 
 def _printable(labels: Sequence[str]) -> list[str]:
-    """On one line each, and not too long for an axis."""
+    """Return labels on one line each, and not too long for an axis."""
     shown = ("".join(c if c.isprintable() or _joins(c) else repr(c)[1:-1] for c in label) for label in labels)
     return [label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…" for label in shown]
 
 
 def _joins(character: str) -> bool:
-    """Whether it shapes its neighbours (joiners and marks of direction), and so must stay."""
+    """True for joiners and marks of direction, which shape their neighbours and so must stay."""
     return unicodedata.category(character) == "Cf"
 
 

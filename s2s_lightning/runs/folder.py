@@ -45,7 +45,9 @@ def is_time(name: str) -> bool:
 
 
 def told_folder() -> Path | None:
-    """What the first process has told this one, which it has started; not what is left of another run."""
+    """Return the folder that the first process has told this one, which it has started; None if it is left of another
+    run.
+    """
     teller, _, folder = os.environ.get(VARIABLE, "").partition(":")
     started = rank_zero_only.rank and teller == str(os.getppid())  # type: ignore[attr-defined]
     return Path(folder) if started else None

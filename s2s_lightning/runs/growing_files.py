@@ -36,7 +36,7 @@ def lines_of(trainer: Trainer) -> dict[str, int]:
 
 
 def cut_back(folder: Path, lines: Mapping[str, int]) -> None:
-    """What was written after the checkpoint goes, for it will be written again.
+    """Remove the lines that were written after the checkpoint, for they will be written again.
 
     A kill leaves the old file or the new.
     """
@@ -50,7 +50,7 @@ def cut_back(folder: Path, lines: Mapping[str, int]) -> None:
 
 
 def set_aside(folder: Path, names: Iterable[str]) -> None:
-    """What was written by a start of which there is no checkpoint gets a name of its own."""
+    """Rename files that were written by a start of which there is no checkpoint."""
     for path in (folder / name for name in names):
         if path.is_file():
             path.replace(path.with_name(f"before_{path.name}"))

@@ -1,4 +1,4 @@
-"""How glibc's malloc treats the large tensors that each training step makes anew."""
+"""Settings of glibc's malloc for the large tensors that each training step makes anew."""
 
 import ctypes
 import platform

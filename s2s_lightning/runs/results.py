@@ -1,4 +1,4 @@
-"""What a run has reached, read from the files in its folder."""
+"""Results of a run, read from the files in its folder."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ Scores = dict[str, float]
 
 
 class Result(NamedTuple):
-    """What a run has reached.
+    """Results of a run.
 
     Attributes:
         monitor: the metric that has chosen its best checkpoint.
@@ -28,7 +28,7 @@ class Result(NamedTuple):
 
 
 def result(folder: Path) -> Result | None:
-    """That of the run in the folder; None where it has not validated."""
+    """Return the result of the run in the folder; None where it has not validated."""
     checkpoint = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["checkpoint"]
     monitor = checkpoint["monitor"]
     mode = checkpoint["mode"] or ("min" if lower_is_better(monitor) else "max")

@@ -89,7 +89,7 @@ def _check_folder(path: Path) -> None:
 
 
 def newest(folder: Path) -> Path | None:
-    """Of a run's checkpoints the newest that is whole and can be gone on from; torn ones are passed over, and named."""
+    """Return the newest intact checkpoint of a run from which it can resume. Corrupt files are skipped and reported."""
     checkpoints = sorted((folder / "checkpoints").glob("*.ckpt"))
     found = {path: _header(path) for path in checkpoints}
     torn = [path for path, header in found.items() if header is None]
@@ -107,7 +107,9 @@ def newest(folder: Path) -> Path | None:
 
 
 def _header(path: Path) -> Found | None:
-    """What a checkpoint says of itself, step -1 if it holds no more than weights; None of one that cannot be read."""
+    """Return the step and time of a checkpoint, step -1 if it holds no more than weights; None of one that cannot be
+    read.
+    """
     try:
         if damage(path, "/data.pkl"):
             return None

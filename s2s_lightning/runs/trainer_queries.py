@@ -1,4 +1,4 @@
-"""What callbacks ask of a run: its folder, the texts behind its ids, the metric it is judged by."""
+"""Questions of callbacks to a run: its folder, the texts behind its ids, the metric it is judged by."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,14 +47,14 @@ def has_texts(trainer: Trainer) -> bool:
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Where files of the run go; it exists."""
+    """Return the folder of the run's files; it exists."""
     folder = Path(trainer.default_root_dir)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def at_step(trainer: Trainer) -> dict[str, Tensor]:
-    """To be logged with the metrics of training, so that their step is the number of optimizer steps that were made.
+    """Return entries for the metrics of training, so that their step is the number of optimizer steps that were made.
 
     Lightning takes one less, and leaves the epoch to whoever gives a step.
     """
@@ -102,12 +102,12 @@ def gradient_norm(pl_module: LightningModule) -> Tensor | None:
 
 
 def whole(x: Tensor) -> Tensor:
-    """What the ranks have together where each holds a part of it: they all must ask for it."""
+    """Return the whole tensor where each rank holds a part of it: all ranks must ask for it."""
     return x.full_tensor() if isinstance(x, DTensor) else x
 
 
 def is_sharded(pl_module: LightningModule) -> bool:
-    """Whether each rank holds a part of the weights alone."""
+    """True if each rank holds a part of the weights alone."""
     return any(isinstance(parameter, DTensor) for parameter in pl_module.parameters())
 
 

@@ -77,7 +77,7 @@ def seq2seq(network: nn.Module) -> Seq2Seq:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within, the network is in evaluation mode; after it, each part is in the mode that it was in."""
+    """Put the network into evaluation mode; after the context, each part is in the mode that it was in."""
     before = {part: part.training for part in model.modules()}
     model.eval()
     try:

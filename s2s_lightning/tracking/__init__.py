@@ -1,4 +1,4 @@
-"""What a run tells its loggers, and the logger that it has by default."""
+"""Tracking: the record of a run, its default logger, and the W&B run that it belongs to."""
 
 from s2s_lightning.tracking.identity import Identity, copied_from, identity_of
 from s2s_lightning.tracking.loggers import loggers

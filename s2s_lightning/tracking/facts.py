@@ -26,7 +26,7 @@ DESCRIBE = ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def facts(trainer: Trainer, pl_module: LightningModule) -> Facts:
-    """All of them, once the data are set up."""
+    """Return all facts, once the data are set up."""
     parts = parameters_by_part(network(pl_module))
     frozen = sum(p.numel() for p in pl_module.parameters() if not p.requires_grad)
     return {
@@ -88,7 +88,7 @@ def _git(folder: Path, *words: str) -> str | None:
 
 
 def hardware(trainer: Trainer) -> Facts:
-    """What the training runs on; memory in GiB."""
+    """Return the hardware of the training; memory in GiB."""
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return {
         "host": platform.node(),

@@ -1,4 +1,4 @@
-"""Which W&B run a training goes on with."""
+"""Identity of the W&B run that a training continues."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDER_KEY = "s2s_lightning_folder"
 
 
 class Identity(NamedTuple):
-    """Where a run is found again; ``entity`` is None where the key decides."""
+    """Address of a W&B run; ``entity`` is None where the key decides."""
 
     id: str
     project: str

@@ -1,4 +1,4 @@
-"""What the loggers of a run are told beside its metrics."""
+"""Record of a run for its loggers, beside its metrics."""
 
 import json
 import time
@@ -111,7 +111,7 @@ class Record(Callback):
 
 
 def earlier(path: Path) -> list[Facts]:
-    """Of the starts before this one, the first first."""
+    """Return the starts before this one, the first first."""
     if not path.is_file():
         return []
     with suppress(json.JSONDecodeError):  # cut short by a kill
@@ -121,14 +121,14 @@ def earlier(path: Path) -> list[Facts]:
 
 
 def tell(trainer: Trainer, settings: Config) -> None:
-    """All loggers but metrics.csv, which lies beside config.yaml and run.json."""
+    """Return all loggers but metrics.csv, which lies beside config.yaml and run.json."""
     for logger in trainer.loggers:
         if not isinstance(logger, CSVLogger):
             logger.log_hyperparams(settings)
 
 
 def signatures_of(trainer: Trainer) -> dict[str, str]:
-    """How the metrics were computed; empty before the first evaluation."""
+    """Return the signatures of the metrics; empty before the first evaluation."""
     evaluations = (each for each in trainer.callbacks if isinstance(each, Evaluation))  # type: ignore[attr-defined]
     return {name: signature for each in evaluations for name, signature in each.signatures.items()}
 

@@ -74,7 +74,9 @@ class Wandb(WandbLogger):
     # Before the run begins
 
     def belong_to(self, folder: Path, command: str) -> None:
-        """To a run of the command line: its place and, of a new run, its name, where the user has given no others."""
+        """Attach the logger to a run of the command line: its place and, of a new run, its name, unless the user gave
+        others.
+        """
         if not (self._given_folder or os.environ.get("WANDB_DIR")):
             self._save_dir = self._wandb_init["dir"] = str(folder)
         init = self._wandb_init
@@ -120,18 +122,20 @@ class Wandb(WandbLogger):
             rank_zero_info(f"W&B  {run.url}")
 
     def __getstate__(self) -> dict[str, Any]:
-        """To be copied, as settings are, begins no run; another process attaches to one that has begun."""
+        """Return a state whose copy begins no run, as settings are copied; another process attaches to a run that has
+        begun.
+        """
         return dict(vars(self)) if self._experiment is None else super().__getstate__()
 
     @property
     def identity(self) -> Identity | None:
-        """Where the run is found again; None before it begins."""
+        """Return the address of the run; None before it begins."""
         run = self._experiment
         return None if run is None or run.disabled else Identity(run.id, run.project, run.entity or None)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Of the steps that a run had logged when it was cut off, and makes again, nothing is logged twice.
+        """Log metrics, but not again those of steps that an interrupted run had logged and repeats.
 
         A test is of the step of its checkpoint, which may be an earlier one.
         """
@@ -142,7 +146,9 @@ class Wandb(WandbLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
-        """Of what a sweep has set, W&B keeps that alone: the rest of such a group goes beside it, by dotted names."""
+        """Log the configuration. W&B keeps the sweep's values alone: the rest of such a group goes beside it, by dotted
+        names.
+        """
         _ = self.experiment  # which knows what its sweep has set
         given = vars(params) if isinstance(params, Namespace) else params
         free = {key: value for key, value in given.items() if key not in self._swept}
@@ -172,7 +178,7 @@ class Wandb(WandbLogger):
 
     @contextmanager
     def _training_goes_on(self) -> Iterator[None]:
-        """What W&B cannot take is lost to it, and said once: a table, say, for which it asks a server that is gone."""
+        """Lose and report once what W&B cannot take: a table, say, for which it asks a server that is gone."""
         try:
             yield
         except Exception as error:
@@ -192,13 +198,13 @@ def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _left_to_wandb() -> dict[str, None]:
-    """What the environment settles: an agent of a sweep the whole identity of a run."""
+    """Return the settings that the environment decides: an agent of a sweep decides the whole identity of a run."""
     if os.environ.get("WANDB_SWEEP_ID"):
         return dict.fromkeys(("project", "entity", "id", "name", "job_type", "resume"))
     return {"resume": None} if os.environ.get("WANDB_RESUME") else {}
 
 
 def _short(folder: str) -> str:
-    """Of the folder that W&B syncs, whose ``files`` it is."""
+    """Return the folder that W&B syncs, whose ``files`` it is, in short."""
     path = Path(folder).parent
     return min(str(path), os.path.relpath(path), key=len)

@@ -1,4 +1,4 @@
-"""What a trial owes the W&B sweep whose agent has started it: to end well when it is stopped, to say why it failed."""
+"""Duties of a trial towards the W&B sweep whose agent has started it: to end well when stopped, to report a failure."""
 
 import os
 import traceback
@@ -14,7 +14,7 @@ from s2s_lightning.cluster.signals import STOP, asked
 
 
 def in_sweep() -> bool:
-    """Whether ``wandb agent`` has started this process, or the one that started it."""
+    """True if ``wandb agent`` has started this process, or the one that started it."""
     return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
@@ -57,5 +57,5 @@ def failure_reported() -> Iterator[None]:
 
 
 def is_first() -> bool:
-    """Whether this is the process that W&B hears."""
+    """True if this is the process that reports to W&B."""
     return not rank_zero_only.rank  # type: ignore[attr-defined]

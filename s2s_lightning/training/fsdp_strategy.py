@@ -1,4 +1,4 @@
-"""How ranks share a training, where Lightning's own ways do not fit."""
+"""Fully sharded data parallel training as a strategy of Lightning."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -59,7 +59,9 @@ class FSDP(ModelParallelStrategy):
         super().setup_environment()
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Of all ranks, on the first; numbered as the optimizer itself does and not, as Lightning's, by the network."""
+        """Return the state of all ranks, on the first; numbered as the optimizer does and not, as Lightning's, by the
+        network.
+        """
         assert self.model is not None
         inner = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
         state: dict[str, Any] = get_optimizer_state_dict(self.model, inner, options=WHOLE)

@@ -102,7 +102,7 @@ class Seq2SeqModule(LightningModule):
         return self.decoding(self.model, batch.src, batch.src_padding, batch.src_copy)
 
     def token_scores(self, batch: Batch, piece: int = 16) -> dict[str, Tensor]:
-        """Of each sentence (B,): ``nll`` in nats, ``correct`` tokens by argmax, real ``tokens``.
+        """Return for each sentence (B,): ``nll`` in nats, ``correct`` tokens by argmax, real ``tokens``.
 
         The readout sees ``piece`` positions at a time, so that the (B, T, V) scores never exist whole.
         """
@@ -160,7 +160,7 @@ class Seq2SeqModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": entry}
 
     def _optimizer(self) -> Optimizer:
-        """In groups only where there is weight decay: some optimizers take none."""
+        """Build the optimizer, in groups only where there is weight decay: some optimizers take none."""
         try:
             optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
             decays = optimizer.defaults.get("weight_decay")

@@ -1,4 +1,4 @@
-"""What an optimizer has gathered goes to the parameters of the same names when a run goes on.
+"""State of an optimizer, which goes to the parameters of the same names when a run resumes.
 
 Weight decay, a frozen part or another option may group the parameters otherwise than before, or leave some out.
 """
@@ -99,7 +99,7 @@ def _guessed(state: State, own: list[list[str]], optimizer: Optimizer) -> list[l
 
 
 def _settings(now: State, names: list[str], groups: list[State], stored: list[list[str]]) -> State:
-    """Of a group of today, those of the stored group of its first known parameter; the weight decay is today's."""
+    """Return a group's settings: those of the stored group of its first known parameter, with today's weight decay."""
     known = (old for name in names for old, each in zip(groups, stored, strict=True) if name in each)
     kept = next(known, groups[0])
     return {**kept, **{name: now[name] for name in ("weight_decay",) if name in now}}

@@ -1,4 +1,4 @@
-"""What Lightning and torch say in every run, and what nobody can act upon, is not said."""
+"""Filter for messages of Lightning and torch that appear in every run and that nobody can act upon."""
 
 import logging
 import re
@@ -41,7 +41,7 @@ def hush() -> None:
 
 
 def worth_saying(record: logging.LogRecord) -> bool:
-    """Whether a message of Lightning's is news."""
+    """True if a message of Lightning's is news."""
     return not re.sub(r"^\[rank: \d+\] ", "", record.getMessage()).startswith(UNWORTHY)
 
 

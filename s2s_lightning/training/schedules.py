@@ -33,7 +33,7 @@ class Scheduler(LambdaLR):
 
 
 class Schedule(ABC):
-    """How the learning rate changes.
+    """Base of learning rate schedules.
 
     ``interval`` says when it moves, ``monitor`` which metric it follows, if any: its scheduler is a
     ``PlateauScheduler``, which hears of each validation.
@@ -118,7 +118,7 @@ class _Decay(EndOfRun, _Warmup):
         self.end = end
 
     def shape(self, progress: float) -> float:
-        """From 1 at progress 0 to 0 at progress 1."""
+        """Return the shape of the decay: from 1 at progress 0 to 0 at progress 1."""
         raise NotImplementedError
 
     def factor(self, step: int, total: int) -> float:

@@ -1,4 +1,4 @@
-"""What a user's settings lead to in Lightning, in torch and on the disk, as one line in our words."""
+"""Errors of Lightning, torch and the file system, translated into one-line UserErrors."""
 
 import errno
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ UNUSED = (
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Within, a trainer runs.
+    """Translate errors of a trainer that runs in the context.
 
     Args:
         folder: of the run, which is named where a full disk does not say the file.
@@ -53,7 +53,9 @@ def raised_by(error: BaseException, package: str) -> bool:
 
 
 def refuse_missing_package(error: BaseException | None) -> None:
-    """That a part, a logger for one, needs a package that is not installed is said in the part's own words."""
+    """Raise UserError for a part, a logger for one, that needs a package that is not installed, in the part's own
+    words.
+    """
     while error is not None and not isinstance(error, ModuleNotFoundError):
         error = error.__cause__ or error.__context__
     if error is not None:

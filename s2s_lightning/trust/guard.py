@@ -47,7 +47,7 @@ def ours(packages: Sequence[str] = FOREIGN) -> set[str]:
 
 @contextmanager
 def known_names_alone(typed: Iterable[str] = ()) -> Iterator[None]:
-    """Within, jsonargparse imports no name but known ones, trusted ones and those that the user typed."""
+    """Let jsonargparse import known names, trusted ones and those that the user typed, while the context lasts."""
     before = dict(_common.parsing_settings)
     names = {*ours((*FOREIGN, *TYPED)), *allowed(), *typed}
     jsonargparse.set_parsing_settings(

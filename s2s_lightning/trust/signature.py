@@ -1,4 +1,4 @@
-"""Which files a user wrote on this machine, and whether a file is whole.
+"""Signatures of files that a user wrote on this machine, and checksums of files.
 
 A checkpoint is a ZIP archive. Each entry has a checksum (CRC-32), which damage does not survive; they are compared once
 for each file and process, at some 2.5 GB a second. The comment of the archive is a signature: a keyed digest

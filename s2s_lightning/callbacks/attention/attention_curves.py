@@ -18,7 +18,7 @@ def entropy(weights: Tensor) -> Tensor:
 
 
 def diagonality(weights: Tensor, length: int | None = None) -> Tensor:
-    """How much closer to the diagonal than even attention would be: weights (..., T, S) -> (...).
+    """Measure how much closer to the diagonal weights are than even attention: (..., T, S) -> (...).
 
     1 - D(a) / D(even), with D(a) = mean_t sum_s a_ts |(s + 1/2) / S - (t + 1/2) / T| and tokens counted from 0. It is 1
     on the diagonal of a square, 0 for even rows, below 0 farther away (about -0.5 on the other diagonal). The measure

@@ -57,7 +57,7 @@ class Map(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """Of one sentence."""
+    """Attention maps of one sentence."""
 
     item: Item
     hypothesis: Map
@@ -101,7 +101,7 @@ class Labels(NamedTuple):
 
 
 def labels_of(data: TextLayer, item: Item, what: Map) -> Labels:
-    """As the tokenizers print them."""
+    """Return the labels of a map as the tokenizers print them."""
     (text,) = data.sources("val", [item.index])
     return Labels([*data.src_tokens(item.src[:-1]), END], [*data.tgt_tokens(what.target, text), END][: what.length])
 

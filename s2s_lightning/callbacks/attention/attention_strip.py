@@ -1,4 +1,4 @@
-"""How the attention of a sentence changes over training: its maps at several steps, side by side."""
+"""Strips of attention: the maps of a sentence at several steps of training, side by side."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +20,8 @@ Frames = dict[int, dict[int, Tensor]]
 
 
 def thinned(frames: Frames, count: int) -> Frames:
-    """At most ``count`` of the steps, in order and spread over training: the last, and the first if there are two.
+    """Return at most ``count`` of the steps, in order and spread over training: the last, and the first if there are
+    two.
 
     Of too many, that one goes whose neighbours are closest to each other, so that the gaps stay alike.
     """

@@ -1,4 +1,4 @@
-"""What is done for each layer and head of a network's attention."""
+"""Numbers for each layer and head of a network's attention."""
 
 import csv
 from itertools import product

@@ -150,7 +150,7 @@ class Attention(Gathering[Item]):
             self._frames = state_dict["frames"]
 
     def _of(self) -> list[int | None]:
-        """What frames of one strip have in common."""
+        """Return the rows that the frames of one strip have in common."""
         return [*self.focus, self.max_length]
 
 

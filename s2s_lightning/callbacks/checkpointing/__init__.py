@@ -1,1 +1,1 @@
-"""When checkpoints are written, and how a training ends."""
+"""Checkpoints while a training runs, and the ways in which it ends."""

@@ -229,7 +229,7 @@ class BestAndLast(Checkpoint):
             self.last_model_path = self._last
 
     def _goes_on_here(self, trainer: Trainer) -> bool:
-        """Whether the run was resumed from a checkpoint in its own folder."""
+        """True if the run was resumed from a checkpoint in its own folder."""
         path = trainer.ckpt_path if trainer.state.fn == "fit" else None
         return path is not None and Path(path).resolve().parent == self._folder.resolve()
 

@@ -1,4 +1,4 @@
-"""How a run ends by itself: with a validation, or when patience is out."""
+"""The end of a run: a last validation, and the patience after which it ends early."""
 
 from typing import Any
 
@@ -92,5 +92,5 @@ class Patience(EarlyStopping):
         return self.wait_count + max(1, self.patience) if exhausted else None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """All but the patience, which a resumed run may change."""
+        """Load everything but the patience, which a resumed run may change."""
         super().load_state_dict({**state_dict, "patience": self.patience})

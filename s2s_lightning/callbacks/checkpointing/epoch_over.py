@@ -1,4 +1,4 @@
-"""What follows a metric over epochs, as it will stand when this epoch is over."""
+"""Callbacks that follow a metric over epochs, in the state that they will have when this epoch is over."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 @contextmanager
 def epoch_over(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
-    """Within, after an epoch's last validation, EarlyStopping has counted it.
+    """Let EarlyStopping count the epoch while the context lasts, after the epoch's last validation.
 
     Lightning does that in ``on_train_epoch_end``, and a run resumed from the validation does not any more: it has no
     metrics. So a checkpoint made then must hold what it comes to. Afterwards all is as before, for Lightning to do it.

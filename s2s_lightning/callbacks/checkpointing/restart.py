@@ -1,4 +1,4 @@
-"""What a checkpoint says of Lightning's loops, so that they go on from the position of its weights.
+"""State of Lightning's loops in a checkpoint, so that they continue from the position of its weights.
 
 Lightning's own state depends on the hook in which the checkpoint is made. From some it skips a validation that was due,
 repeats one, leaves an epoch out, or begins one in its middle (2.6).
@@ -20,7 +20,7 @@ def batches_seen(trainer: Trainer) -> int:
 
 
 def ends_here(trainer: Trainer) -> bool:
-    """Whether a micro-batch is over for Lightning but for what it then tells the loggers (``on_train_batch_end``)."""
+    """True if a micro-batch is over for Lightning but for ``on_train_batch_end``, which tells the loggers."""
     return trainer.fit_loop.epoch_loop.batch_progress.current.completed < trained_in_epoch(trainer)
 
 
@@ -49,7 +49,7 @@ def settle(loops: dict[str, Any], trainer: Trainer, validated: bool) -> None:
 
 
 def move(loops: dict[str, Any], batches: int) -> int:
-    """To another place in the same epoch; by how many micro-batches."""
+    """Move to another place in the same epoch; return by how many micro-batches."""
     progress = loops["fit_loop"]["epoch_loop.batch_progress"]
     further = batches - progress["current"]["processed"]
     for counts in (progress["total"], progress["current"]):
@@ -58,5 +58,5 @@ def move(loops: dict[str, Any], batches: int) -> int:
 
 
 def _set(counts: Counts, done: int, begun: bool = False) -> None:
-    """So many are done, and one more may have begun."""
+    """Set how many are done; one more may have begun."""
     counts.update(ready=done + begun, started=done + begun, processed=done, completed=done)

@@ -25,7 +25,7 @@ LAST_WORDS = 30.0
 
 
 class Agreement:
-    """What any rank was asked for, told to all at the same place: each hears of it at a place of its own.
+    """Request to stop that any rank got, shared with all ranks at the same place; each rank gets its own at any place.
 
     The ranks also agree on the place of their next question, by the pace of the slowest: about ``SECONDS`` away,
     however long a batch takes.
@@ -109,7 +109,7 @@ class StopWhenAsked(Callback):
             turn_deaf()
 
     def _leave_validation(self, trainer: Trainer) -> None:
-        """Not for ``STOP``, which has the time to wait for the end of it."""
+        """Leave a validation, but not for ``STOP``, which has the time to wait for its end."""
         number = self._validation(trainer, asked.number, self._validated)
         if number > STOP:
             if self._validated:

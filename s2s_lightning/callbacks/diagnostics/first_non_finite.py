@@ -1,4 +1,4 @@
-"""Where in a network numbers cease to be finite."""
+"""Location in a network of the first number that is not finite."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from s2s_lightning.model import Batch
 
 
 class Finding(NamedTuple):
-    """What is not finite first, and the rows of the batch in which it is not; none where it is no matter of rows."""
+    """The first value that is not finite, and the rows of the batch in which it is not; no rows if it concerns all."""
 
     what: str
     rows: list[int]

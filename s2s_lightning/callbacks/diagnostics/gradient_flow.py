@@ -134,7 +134,7 @@ class GradientFlow(Gathering[Pair]):
 
 
 def as_batch(row: Pair, device: torch.device) -> Batch:
-    """Of one sentence."""
+    """Return a batch of one sentence."""
     with torch.inference_mode(False):
         src, tgt_in, tgt_out = (torch.tensor([ids], device=device) for ids in (row.src, row.tgt_in, row.tgt_out))
         copy = None if row.src_copy is None else torch.tensor([row.src_copy], device=device)
@@ -144,7 +144,8 @@ def as_batch(row: Pair, device: torch.device) -> Batch:
 
 
 def slope(norms: Sequence[Norm]) -> float:
-    """Of log10 |dL/dh_t| over the distance, by least squares over all sentences; NaN without two distances.
+    """Return the slope of log10 |dL/dh_t| over the distance, by least squares over all sentences; NaN without two
+    distances.
 
     Zeros are left out: beyond them nothing is felt at all.
     """
@@ -167,7 +168,7 @@ def append(path: Path, norms: Iterable[Norm]) -> None:
 
 
 def read(path: Path) -> list[Norm]:
-    """All of the run; of a step that was done again, the latter."""
+    """Return all norms of the run; the later one of a step that was repeated."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [
             Norm(int(row["step"]), row["part"], int(row["sentence"]), int(row["distance"]), float(row["norm"]))

@@ -115,7 +115,7 @@ class NonFinite(Callback):
 
     @property
     def has_skipped(self) -> bool:
-        """Whether the last step was left out."""
+        """True if the last step was left out."""
         return self._in_a_row > 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -128,12 +128,12 @@ class NonFinite(Callback):
         return self._period > 0 and (trainer.global_step + 1) % self._period == 0
 
     def _gradients_are_bad(self, pl_module: LightningModule) -> Tensor | None:
-        """Of all ranks alike, as they share their gradients."""
+        """True, on all ranks, if a gradient is not finite: the ranks share their gradients."""
         norm = gradient_norm(pl_module)
         return None if norm is None else ~norm.isfinite()
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, gradients: Tensor | None) -> bool:
-        """Whether any rank has something to handle; the one synchronisation."""
+        """True if any rank has something to handle; this is the only synchronisation."""
         loss, self._bad = self._bad, None
         flags = [torch.zeros((), dtype=torch.bool) if flag is None else flag for flag in (loss, gradients)]
         bad_loss, bad_gradient = torch.stack([flag.to(pl_module.device) for flag in flags]).tolist()
@@ -158,7 +158,7 @@ class NonFinite(Callback):
         raise UserError(f"{message}. {REMEDIES}")
 
     def _message(self, trainer: Trainer, pl_module: LightningModule, window: Sequence[Taken]) -> str:
-        """What every rank says: what the first of those that found something has found."""
+        """Return the message of every rank: the finding of the first rank that has one."""
         sharded = is_sharded(pl_module)  # whose ranks must compute together, but search each for itself
         found = None if sharded else self._find(trainer, pl_module, window)
         ranks: list[str | None] = [found]
@@ -219,7 +219,7 @@ def loss_of(pl_module: LightningModule, context: Callable[[], AbstractContextMan
 
 
 def sentences(trainer: Trainer, batch: Batch, rows: Sequence[int]) -> str:
-    """Which training pairs, and what they say."""
+    """Return the rows of the training pairs, and their texts."""
     if not rows:
         return ""
     data = texts(trainer)
@@ -233,7 +233,7 @@ def sentences(trainer: Trainer, batch: Batch, rows: Sequence[int]) -> str:
 
 
 def random_state(device: torch.device) -> list[Tensor]:
-    """Of the CPU, and of the device if it is a GPU."""
+    """Return the state of the CPU's generator, and of the device's if it is a GPU."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
@@ -248,7 +248,7 @@ def drawn_from(random: Sequence[Tensor], device: torch.device) -> Iterator[None]
 
 
 class Kept(NamedTuple):
-    """What a file of ``NonFinite`` holds: the module, in training mode, and the batch, on the CPU."""
+    """Content of a file of ``NonFinite``: the module, in training mode, and the batch, on the CPU."""
 
     module: Seq2SeqModule
     batch: Batch

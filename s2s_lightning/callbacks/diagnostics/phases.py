@@ -1,4 +1,4 @@
-"""Which part of its work a run spends its time on: a clock, and who tells it what begins and ends."""
+"""Phases of the work of a run: a clock, and the hooks at which each phase begins and ends."""
 
 import time
 from collections import defaultdict
@@ -140,7 +140,7 @@ Method = tuple[Any, str, str]
 
 @contextmanager
 def timed(methods: Sequence[Method], clock: Clock) -> Iterator[None]:
-    """Within, these methods are phases; a step outside of it pays nothing for them."""
+    """Time these methods as phases while the context lasts; a step outside of it pays nothing for them."""
     once = {(id(owner), name): (owner, name, phase) for owner, name, phase in methods}.values()
     for owner, name, phase in once:
         setattr(owner, name, clock.within(phase, getattr(owner, name)))
@@ -152,7 +152,7 @@ def timed(methods: Sequence[Method], clock: Clock) -> Iterator[None]:
 
 
 def parts(model: Seq2Seq) -> list[Method]:
-    """What the contract knows of a network; both sides may share an embedding."""
+    """Return the methods of the parts of a network that the contract knows; both sides may share an embedding."""
     return [
         (model.src_embedding, "forward", "embedding"),
         (model.encoder, "forward", "encoder"),

@@ -1,4 +1,4 @@
-"""Where the time of training steps and validations goes, as a picture over the run."""
+"""Profile of training steps and validations, as a picture over the run."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ Kind = Literal["step", "validation"]
 
 
 class Bar(NamedTuple):
-    """What was measured at one place of the run.
+    """Measurement at one place of the run.
 
     Attributes:
         kind: of what.
@@ -142,7 +142,7 @@ class Profile(Callback):
 
 @contextmanager
 def traced(trainer: Trainer) -> Iterator[None]:
-    """Within, torch.profiler looks on; what rank 0 has seen is written."""
+    """Trace with torch.profiler while the context lasts; rank 0 writes its trace."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
     with torch.profiler.profile(activities=activities) as profiler:
         yield

@@ -24,7 +24,7 @@ SHARDED = (FSDPStrategy, ModelParallelStrategy)
 
 @contextmanager
 def rehearsal(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
-    """Within, steps can be made; afterwards all is as before: weights, buffers, optimizer, loss scale, random numbers.
+    """Allow steps while the context lasts, then restore weights, buffers, optimizer, loss scale and random numbers.
 
     The copies wait in the host's memory. No callback hears of the steps. Batches come from ``training_windows``, which
     does not touch the loader of the run.

@@ -1,4 +1,4 @@
-"""How far back a loss is felt: |dL/dh_t| of recurrent encoders and decoders.
+"""Gradients through time: |dL/dh_t| of recurrent encoders and decoders.
 
 Shape letters: B batch, S source, T target, K losses.
 """
@@ -78,7 +78,7 @@ def decoder_norms(model: Seq2Seq, batch: Batch) -> Tensor | None:
 
 
 def _row(output: DecoderOutput, row: int) -> DecoderOutput:
-    """What the readout reads of one row."""
+    """Return the part of the output that the readout reads of one row."""
     context, src = output.state.context
     rows = slice(row, row + 1)
     attention, gate = (None if x is None else x[rows] for x in (output.attention, output.gate))

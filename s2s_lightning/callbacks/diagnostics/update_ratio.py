@@ -1,4 +1,4 @@
-"""How far a step moves the weights."""
+"""Ratio of an update to the weights that it moves."""
 
 import csv
 from collections.abc import Sequence

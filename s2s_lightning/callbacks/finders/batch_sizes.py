@@ -65,7 +65,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def worst_rows(plan: Plan, lengths: Lengths, max_tokens: int) -> list[IntArray]:
-    """Of the batches of a plan the rows of those with most source tokens, target tokens, both, and attention."""
+    """Return the rows of the batches of a plan with most source tokens, target tokens, both, and attention."""
     src, tgt = (plan.widest(side).astype(np.int64) for side in lengths)
     rows = np.maximum(1, max_tokens // np.maximum(src, tgt))
     measures = (rows * src, rows * tgt, rows * (src + tgt), rows * (src + tgt) ** 2)

@@ -21,7 +21,7 @@ OPTION = "--optimizer.init_args.lr"
 
 
 class Curve(NamedTuple):
-    """What a range test saw: three (N,) arrays.
+    """Result of a range test: three (N,) arrays.
 
     Attributes:
         rates: the learning rate of each step, growing by the same factor.
@@ -117,7 +117,7 @@ class FindLearningRate(Callback):
             raise _TunerExitException  # Lightning's own end of a run that was only to find something
 
     def rates(self) -> npt.NDArray[np.float64]:
-        """Of each step, (num_steps,)."""
+        """Return the rate of each step, (num_steps,)."""
         return np.geomspace(self.min_lr, self.max_lr, self.num_steps)
 
     def _losses(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""From the outputs of evaluation batches on any number of ranks to one list in the order of the corpus."""
+"""Outputs of evaluation batches on any number of ranks, as one list in the order of the corpus."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable

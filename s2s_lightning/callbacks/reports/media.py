@@ -29,7 +29,7 @@ def log_table(trainer: Trainer, name: str, columns: Sequence[str], rows: Rows) -
 
 
 def _show(trainer: Trainer, ways: dict[str, Callable[..., None]], name: str, *content: Any) -> None:
-    """In each logger whose class, or the nearest of its bases, has a way."""
+    """Show a picture in each logger whose class, or the nearest of its bases, has a way."""
     for logger in trainer.loggers:
         ours = (ways[base.__name__] for base in type(logger).__mro__ if base.__name__ in ways)
         if show := next(ours, None):

@@ -1,4 +1,4 @@
-"""What a run leaves behind, and what to type next."""
+"""Files that a run leaves, and commands to type next."""
 
 import os
 import shlex
@@ -39,7 +39,7 @@ class Kept(NamedTuple):
 
 
 def result(trainer: Trainer, kept: Kept) -> list[str]:
-    """Where things are."""
+    """Return lines that say where things are."""
     lines = [f"run folder       {_short(run_folder(trainer))}"]
     if kept.best:
         lines.append(f"best checkpoint  {kept.best}{kept.judged}")
@@ -49,7 +49,7 @@ def result(trainer: Trainer, kept: Kept) -> list[str]:
 
 
 def commands(trainer: Trainer, kept: Kept) -> list[str]:
-    """What to type next: a checkpoint carries its configuration. Nothing without a checkpoint."""
+    """Return commands to type next: a checkpoint carries its configuration. Nothing without a checkpoint."""
     chosen = kept.best or kept.last
     if chosen is None:
         return []
@@ -72,7 +72,7 @@ def generation(trainer: Trainer, checkpoint: str) -> str:
 
 
 def further(trainer: Trainer) -> list[str]:
-    """What lets the resumed run go on: twice the limit that this one has reached, or more patience.
+    """Return options with which a resumed run continues: twice the limit that this one has reached, or more patience.
 
     Nothing when something else has ended it (a loss that is no number, say), which would end it again.
     """

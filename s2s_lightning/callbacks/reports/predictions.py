@@ -30,7 +30,7 @@ class Predictions(Gathering[Output]):
 
 
 def write(folder: Path, predictions: list[Sample]) -> None:
-    """Both files. A line break inside a hypothesis becomes a space in the plain one, which else would lose count."""
+    """Write both files. A line break in a hypothesis becomes a space in the plain one, which would lose count."""
     lines = [json.dumps(prediction, ensure_ascii=False) for prediction in predictions]
     plain = [prediction["hypothesis"].replace("\r", " ").replace("\n", " ") for prediction in predictions]
     for name, content in (("predictions.jsonl", lines), ("predictions.txt", plain)):

@@ -1,4 +1,4 @@
-"""What is about to be trained, and on what."""
+"""Summary of the data and the model before training."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
@@ -20,7 +20,7 @@ class Summary(Callback):
 
 
 def parameters_by_part(model: Seq2Seq) -> dict[str, int]:
-    """How many numbers each part has."""
+    """Return the number of parameters of each part."""
     return {part: sum(p.numel() for p in parameters) for part, parameters in parts_of(model).items()}
 
 

@@ -1,4 +1,4 @@
-"""What training does: its loss, its speed, its padding, its memory, its learning rate, its gradients."""
+"""Numbers of training: loss, speed, padding, memory, learning rate, gradients."""
 
 import sys
 import time
@@ -41,7 +41,7 @@ class Stopwatch:
         return self._seconds + running
 
     def lap(self) -> float:
-        """What is shown; it begins anew."""
+        """Return the seconds that are shown, and begin anew."""
         self.stop()
         seconds, self._seconds = self._seconds, 0.0
         self.start()
@@ -137,7 +137,7 @@ class Throughput(Callback):
 
 
 def is_skipped(trainer: Trainer) -> bool:
-    """Whether the step that has just been computed is not made, as its loss or a gradient is no number."""
+    """True if the step that has just been computed is not made, as its loss or a gradient is no number."""
     return any(each.has_skipped for each in trainer.callbacks if isinstance(each, NonFinite))  # type: ignore[attr-defined]
 
 
@@ -159,7 +159,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 def is_due(trainer: Trainer, step: int) -> bool:
-    """Whether what is logged at the end of this optimizer step, counted from 1, goes to the loggers; the last does."""
+    """True if the loggers get the numbers of this optimizer step, counted from 1; they get those of the last step."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return every > 0 and (step % every == 0 or step == trainer.max_steps)
 

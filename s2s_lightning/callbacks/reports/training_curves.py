@@ -110,12 +110,12 @@ def draw(curves: Mapping[str, Points], path: Path) -> None:
 
 
 def belongs(name: str, panel: Panel) -> bool:
-    """Whether a metric is drawn in a panel."""
+    """True if a metric is drawn in a panel."""
     return name.startswith(panel.names) and not name.startswith(panel.without)
 
 
 def repeats(points: Points, others: Points) -> bool:
-    """Whether two lines are one to the eye."""
+    """True if two lines look like one."""
     return points.keys() == others.keys() and all(math.isclose(points[x], others[x], rel_tol=1e-4) for x in points)
 
 

@@ -55,13 +55,13 @@ class EMA(WeightAveraging):
         get_ema_multi_avg_fn(decay)(averages, weights, count)  # type: ignore[no-untyped-call]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Not yet: what is drawn of the validation comes after this, and belongs to the average."""
+        """Keep the average for now: pictures of the validation come after this hook, and belong to the average."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Not yet: the last checkpoint, which holds both, may still be written."""
+        """Keep the average for now: the last checkpoint, which holds both, may still be written."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)

@@ -11,7 +11,8 @@ from s2s_lightning.model import Batch
 
 
 class Draws(Callback):
-    """What a training step draws is a function of (seed, epoch, micro-batch, rank): dropout, sampled objectives, all.
+    """Random draws of a training step as a function of (seed, epoch, micro-batch, rank): dropout, sampled objectives,
+    all.
 
     So nothing of the generators has to be kept, and neither a validation nor a stop changes what comes after it. Ranks
     draw differently. The seed is that of the first rank's process when training begins; a checkpoint keeps it. It acts

@@ -34,7 +34,7 @@ ARRANGEMENTS = 200_000
 
 @dataclass(frozen=True)
 class Resampling:
-    """What is computed, and from how many samples.
+    """The tests and intervals to compute, and the number of samples.
 
     Args:
         test: paired bootstrap (bs), approximate randomization (ar), or neither that nor intervals (none).
@@ -48,7 +48,7 @@ class Resampling:
 
     @property
     def resamples(self) -> int:
-        """Of the bootstrap, which gives the intervals with either test."""
+        """Return the number of bootstrap samples; they give the intervals with either test."""
         return {"bs": self.samples, "ar": SAMPLES["bs"], "none": 0}[self.test]
 
     def signed(self, signature: str, paired: bool) -> str:

@@ -1,4 +1,4 @@
-"""Where systems differ: by length, and in which sentences."""
+"""Differences of systems by length, and the sentences in which they differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

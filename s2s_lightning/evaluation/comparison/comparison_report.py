@@ -144,7 +144,9 @@ def _permutation_note(seeds: Sequence[int]) -> str:
 
 
 def _least_p(left: int, right: int) -> float:
-    """Of the permutation test: where both have as many, the most extreme arrangement has an equal mirror image."""
+    """Return the smallest p-value of the permutation test. Of two equally long systems the most extreme arrangement has
+    an equal mirror image.
+    """
     return (2 if left == right else 1) / arrangements(left, right)
 
 

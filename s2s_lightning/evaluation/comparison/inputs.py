@@ -1,4 +1,4 @@
-"""What is compared, from files: line i of each answers line i of every other."""
+"""Systems and references from files: line i of each answers line i of every other."""
 
 import json
 from collections.abc import Sequence

@@ -26,7 +26,7 @@ class Table:
     left: int = 1
 
     def columns(self) -> list[int]:
-        """Those with anything in them."""
+        """Return the columns that have any content."""
         rows = [row for group in self.groups for row in group]
         return [column for column in range(len(self.header)) if any(row[column].text for row in rows)]
 

@@ -67,13 +67,13 @@ def length_tables(comparison: Comparison, buckets: Sequence[Bucket], length_of: 
 
 
 def best(measure: Measure, results: Sequence[Result]) -> list[bool]:
-    """Whose score nobody beats; nobody's where there is no other."""
+    """True for each system whose score no other beats; False for one that stands alone."""
     top = (min if measure.lower_is_better else max)(result.score for result in results)
     return [len(results) > 1 and result.score == top for result in results]
 
 
 def significant(result: Result) -> bool:
-    """Of a difference that there is: sacreBLEU's p of two systems that are the same is the smallest possible."""
+    """True if a difference exists and is significant: sacreBLEU's p of two equal systems is the smallest possible."""
     return result.p is not None and result.p < ALPHA and result.difference != 0
 
 

@@ -99,7 +99,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def _interruptible() -> None:
-    """In the new process: SIGINT, which ends a training well, works even where a shell's ``&`` has switched it off.
+    """Restore SIGINT in the new process, also where a shell's ``&`` has switched it off: it ends a training well.
 
     On Linux the kernel sends it when the starter itself is killed.
     """

@@ -1,4 +1,4 @@
-"""What people see while processes run: a bar, where stdout is a terminal, and lines above it."""
+"""Screen of a command that runs processes: a bar, where stdout is a terminal, and lines above it."""
 
 import sys
 
@@ -23,7 +23,7 @@ class Lines:
         sys.stdout.flush()
 
     def count(self, done: int, beside: str) -> None:
-        """So many are done; ``beside`` is what stands beside the bar."""
+        """Show how many are done; ``beside`` is the text beside the bar."""
         self._bar.n = done
         self._bar.set_postfix_str(beside)
 

@@ -66,7 +66,7 @@ class Group:
 
     @property
     def left(self) -> list[Seed]:
-        """Those that are not finished."""
+        """Return the seeds that are not finished."""
         return [seed for seed in self.seeds if not seed.finished]
 
     @property

@@ -1,4 +1,4 @@
-"""What several seeds leave: a table with mean and deviation, and the way to ``compare`` them with another system."""
+"""Report of several seeds: a table with mean and deviation, and the command that compares them with another system."""
 
 import csv
 import json

@@ -13,7 +13,7 @@ SEED = 1
 
 
 def distributions(sweep: Sweep) -> "dict[str, BaseDistribution]":
-    """What each parameter that differs between trials is drawn from."""
+    """Return the distribution of each parameter that differs between trials."""
     grid = sweep.method == "grid"
     return {parameter.name: parameter.distribution(grid) for parameter in sweep.drawn}
 
@@ -26,7 +26,7 @@ def draw(study: "optuna.Study", trial: "Trial", sweep: Sweep, index: int) -> Non
 
 
 def _sampler(sweep: Sweep, index: int) -> "optuna.samplers.BaseSampler":
-    """Of one trial: seeded by its index, so that no process repeats another's draws."""
+    """Return the sampler of one trial, seeded by its index, so that no process repeats another's draws."""
     from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
 
     if sweep.method == "grid":

@@ -15,7 +15,7 @@ LONGEST = 300.0
 
 
 def unreachable() -> tuple[type[Exception], ...]:
-    """What a storage raises whose database or file is not there; a sweep's own files may be on the same disk."""
+    """Return the errors of a storage whose database or file is gone; a sweep's own files may be on the same disk."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,13 +34,13 @@ def one_line() -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What the database or the system says; Optuna's own words around it are none of the cause."""
+    """Return the message of the database or the system without Optuna's words around it."""
     text = str(error.__cause__ or error) or type(error).__name__
     return without_secrets(text.splitlines()[0])
 
 
 class Outage:
-    """How long the study has been away; trials run on meanwhile, and their reports wait in their folders."""
+    """Time since the study cannot be reached. Trials run on meanwhile, and their reports wait in their folders."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines

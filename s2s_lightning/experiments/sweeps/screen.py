@@ -1,4 +1,4 @@
-"""What people see of a sweep while it runs: a bar, and a line for each trial."""
+"""Screen of a sweep: a bar, and a line for each trial."""
 
 from collections.abc import Mapping
 from pathlib import Path

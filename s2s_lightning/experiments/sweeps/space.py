@@ -87,7 +87,7 @@ class Parameter:
 
     @property
     def is_log(self) -> bool:
-        """Whether it is told best on a logarithmic axis."""
+        """True if a logarithmic axis shows it best."""
         return "log" in self.kind
 
     @cached_property
@@ -107,7 +107,7 @@ class Parameter:
         return None
 
     def distribution(self, grid: bool) -> "BaseDistribution":
-        """What Optuna draws from; categories are the JSON texts of the values, which tell 1, 1.0 and true apart."""
+        """Return Optuna's distribution; categories are JSON texts of the values, which tell 1, 1.0 and true apart."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if (grid or self.kind == "categorical") and self.choices is not None:
@@ -121,7 +121,7 @@ class Parameter:
         return FloatDistribution(TAIL, 1 - TAIL)
 
     def value(self, drawn: Any, distribution: "BaseDistribution") -> Any:
-        """What the trial gets for what Optuna has drawn."""
+        """Return the value of the trial for the value that Optuna has drawn."""
         from optuna.distributions import CategoricalDistribution
 
         if isinstance(distribution, CategoricalDistribution):
@@ -203,5 +203,5 @@ QUANTILES: dict[str, Callable[[float, Parameter], Any]] = {
 
 
 def _clean(value: float) -> float | int:
-    """Without the noise of floating-point steps: 0.3 for 0.30000000000000004."""
+    """Remove the noise of floating-point steps: 0.3 for 0.30000000000000004."""
     return value if isinstance(value, int) else float(f"{value:.12g}")

@@ -14,7 +14,7 @@ LARGEST_EXPONENT = 700
 
 
 def parameters(said: Any, where: str = "parameters", path: tuple[str, ...] = ()) -> list[Parameter]:
-    """Those of a sweep file, nested ones in their place.
+    """Return the parameters of a sweep file, nested ones in their place.
 
     Raises:
         UserError: a rule of W&B's schema is broken.

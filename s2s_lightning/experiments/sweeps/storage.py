@@ -1,4 +1,4 @@
-"""Where a study is stored: any database that Optuna takes, or a journal, which a network file system can hold."""
+"""Storage of a study: any database that Optuna takes, or a journal, which a network file system can hold."""
 
 import logging
 import warnings

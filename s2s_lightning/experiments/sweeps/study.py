@@ -55,11 +55,11 @@ class Study:
         self.distributions = distributions(sweep)
 
     def trials(self) -> "list[FrozenTrial]":
-        """All, by number."""
+        """Return all trials by number."""
         return sorted(self.optuna.get_trials(deepcopy=False), key=lambda trial: trial.number)
 
     def real(self) -> "list[FrozenTrial]":
-        """Those that stand for themselves: no trial that was to run again, nor one that came too late."""
+        """Return the trials that count: none that was to run again, and none that came too late."""
         return real(self.trials())
 
     @property
@@ -80,7 +80,7 @@ class Study:
         return self._begin()
 
     def values(self, trial: "Trial | FrozenTrial") -> dict[tuple[str, ...], Any]:
-        """What each parameter is in the trial, constants included."""
+        """Return the value of each parameter in the trial, constants included."""
         return {
             parameter.path: parameter.settings["value"]
             if parameter.is_constant
@@ -178,7 +178,7 @@ class Study:
             self.optuna.tell(trial, state=_state("FAIL"))
 
     def _handle(self, trial: "FrozenTrial") -> "Trial":
-        """Of a trial that this process has not asked for itself."""
+        """Return a trial that this process has not asked for itself."""
         from optuna.trial import Trial
 
         study = self.storage.get_study_id_from_name(self.optuna.study_name)
@@ -214,7 +214,7 @@ def _state(name: str) -> "optuna.trial.TrialState":
 
 
 def taken() -> tuple[type[Exception], ...]:
-    """What Optuna raises for a trial that another process has ended meanwhile."""
+    """Return the errors of Optuna for a trial that another process has ended meanwhile."""
     from optuna.exceptions import UpdateFinishedTrialError
 
     return UpdateFinishedTrialError, ValueError

@@ -1,4 +1,4 @@
-"""What a sweep leaves: the table, how to repeat the best trial, and pictures."""
+"""Report of a sweep: the table, the command that repeats the best trial, and pictures."""
 
 import shlex
 from pathlib import Path
@@ -29,7 +29,7 @@ def report(study: Study, folder: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """In one step: several processes may finish at once."""
+    """Write a file in one step: several processes may finish at once."""
     partial = path.with_name(f".{path.name}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)

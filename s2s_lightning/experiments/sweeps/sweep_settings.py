@@ -1,4 +1,4 @@
-"""What a sweep is: a method, a metric, parameters, a command."""
+"""Settings of a sweep: a method, a metric, parameters, a command."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from s2s_lightning.experiments.sweeps.space import Parameter
 
 
 class Metric(NamedTuple):
-    """What the trials are compared by; a sweep ends when ``target`` is reached."""
+    """Metric by which trials are compared; a sweep ends when ``target`` is reached."""
 
     name: str
     goal: Literal["minimize", "maximize"] = "minimize"
@@ -22,7 +22,7 @@ class Metric(NamedTuple):
         return value <= self.target if self.goal == "minimize" else value >= self.target
 
     def best(self, values: Iterable[float]) -> float | None:
-        """Of the finite ones."""
+        """Return the best of the finite values."""
         finite = [value for value in values if math.isfinite(value)]
         return (min if self.goal == "minimize" else max)(finite, default=None)
 
@@ -38,7 +38,7 @@ class Stopping(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep file says.
+    """Content of a sweep file.
 
     Attributes:
         name: of the file.
@@ -58,7 +58,7 @@ class Sweep:
 
     @property
     def drawn(self) -> list[Parameter]:
-        """Those that differ between trials."""
+        """Return the parameters that differ between trials."""
         return [parameter for parameter in self.parameters if not parameter.is_constant]
 
     @property
@@ -77,7 +77,7 @@ class Sweep:
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """What differs between two contents, by name."""
+    """Yield the differences of two contents, by name."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             here = f"{where}.{key}" if where else key

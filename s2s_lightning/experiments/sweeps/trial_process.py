@@ -1,4 +1,4 @@
-"""What a trial and the sweep that has started it tell each other through files in the trial's folder.
+"""Messages between a trial and the sweep that has started it, through files in the trial's folder.
 
 ``trial.json`` says what the trial is. The trial appends a line ``{"value": 1.23}`` to ``reports.jsonl`` for each
 validation; where trials are stopped early, it then waits until ``answer`` names as many reports, with "stop" or "go".
@@ -45,7 +45,7 @@ class TrialProcess(Process):
         super().__init__(folder, words, {**environment, VARIABLE: str(folder.absolute())})
 
     def new_reports(self) -> list[Report]:
-        """What it has said since the last call; a line that is not written to its end is left for the next.
+        """Return the reports since the last call; a line without its end is left for the next one.
 
         Raises:
             UserError: a line is no report.

@@ -89,7 +89,7 @@ def as_markdown(study: Study, found: Sequence[Row]) -> str:
 
 
 def as_csv(study: Study, found: Sequence[Row]) -> str:
-    """With all digits and full names; what is no number or text is JSON."""
+    """Write all digits and full names; a value that is no number or text is JSON."""
     drawn = [parameter.name for parameter in study.sweep.drawn]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Which trials of a study count, which are to run again, and which were lost with the process that ran them."""
+"""Trials of a study: those that count, those that are to run again, and those lost with their process."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ def fresh(trials: "Iterable[FrozenTrial]") -> "list[FrozenTrial]":
 
 
 def forsaken(trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
-    """Those that are to run again and have no successor yet."""
+    """Return the trials that are to run again and have no successor yet."""
     succeeded = {trial.user_attrs.get(SUCCESSOR_OF) for trial in trials}
     return [t for t in trials if t.state.name == "FAIL" and t.user_attrs.get(AGAIN) and t.number not in succeeded]
 
@@ -43,7 +43,7 @@ def origin(trial: "FrozenTrial", trials: "Iterable[FrozenTrial]") -> int:
 
 
 def is_lost(trial: "FrozenTrial") -> bool:
-    """Whether its process is dead, as far as this machine can tell, or has given no sign of life for long."""
+    """True if the trial's process is dead, as far as this machine can tell, or has given no sign of life for long."""
     machine, pid = trial.user_attrs.get("owner", (None, 0))
     if machine == _machine() and not _runs(pid):
         return True
@@ -53,12 +53,14 @@ def is_lost(trial: "FrozenTrial") -> bool:
 
 
 def owner() -> tuple[str, int]:
-    """Who runs a trial: the machine and the process."""
+    """Return the machine and the process that run a trial."""
     return _machine(), os.getpid()
 
 
 def _machine() -> str:
-    """Where process numbers mean the same: containers may share a host's name, but not its numbers."""
+    """Return the machine in which process numbers mean the same: containers may share a host's name, but not its
+    numbers.
+    """
     with suppress(OSError):
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
