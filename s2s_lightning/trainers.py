@@ -15,6 +15,7 @@ from s2s_lightning.callbacks.checkpoints import BestAndLast
 from s2s_lightning.callbacks.draws import Draws
 from s2s_lightning.callbacks.ending import Patience, ValidateAtEnd
 from s2s_lightning.callbacks.evaluation import Evaluation, EvaluationLog
+from s2s_lightning.callbacks.first_batch import CheckFirstBatch
 from s2s_lightning.callbacks.monitors import Monitors
 from s2s_lightning.callbacks.roll_call import RollCall
 from s2s_lightning.callbacks.skipped_steps import SkippedSteps
@@ -72,7 +73,8 @@ def missing_callbacks(trainer: Trainer) -> list[Callback]:
         return []
     present = trainer.callbacks  # type: ignore[attr-defined]
     needed: list[tuple[type[Callback], type[Callback]]] = [
-        (Attach, Attach), (Draws, Draws), (Evaluation, EvaluationLog), (Throughput, Throughput)
+        (Attach, Attach), (Draws, Draws), (Evaluation, EvaluationLog), (Throughput, Throughput),
+        (CheckFirstBatch, CheckFirstBatch),
     ]  # fmt: skip
     return [added() for kind, added in needed if not any(isinstance(each, kind) for each in present)]
 
