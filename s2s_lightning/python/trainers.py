@@ -16,6 +16,7 @@ from s2s_lightning.callbacks.checkpointing.end_of_run import Patience, ValidateA
 from s2s_lightning.callbacks.checkpointing.monitors import Monitors
 from s2s_lightning.callbacks.checkpointing.stop_signal import StopWhenAsked
 from s2s_lightning.callbacks.diagnostics.skipped_steps import SkippedSteps
+from s2s_lightning.callbacks.first_batch import CheckFirstBatch
 from s2s_lightning.callbacks.reports.evaluation import Evaluation, EvaluationLog
 from s2s_lightning.callbacks.reports.throughput import Throughput
 from s2s_lightning.callbacks.weights.random_draws import Draws
@@ -73,7 +74,8 @@ def missing_callbacks(trainer: Trainer) -> list[Callback]:
         return []
     present = trainer.callbacks  # type: ignore[attr-defined]
     needed: list[tuple[type[Callback], type[Callback]]] = [
-        (Attach, Attach), (Draws, Draws), (Evaluation, EvaluationLog), (Throughput, Throughput)
+        (Attach, Attach), (Draws, Draws), (Evaluation, EvaluationLog), (Throughput, Throughput),
+        (CheckFirstBatch, CheckFirstBatch),
     ]  # fmt: skip
     return [added() for kind, added in needed if not any(isinstance(each, kind) for each in present)]
 

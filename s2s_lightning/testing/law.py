@@ -29,14 +29,14 @@ class Law:
         meaning: the law as a sentence.
         where_to_look: what breaks it as a rule.
         must: True if training or search gives wrong results where it is broken; the others are rules of this package.
-        test: raises BrokenLaw, or NotApplicable, for a network in evaluation mode.
+        test: of a ``Seq2Seq`` in evaluation mode; raises BrokenLaw, or NotApplicable.
     """
 
     name: str
     meaning: str
     where_to_look: str
     must: bool
-    test: Callable[[Seq2Seq], None]
+    test: Callable[..., None]
 
     def check(self, network: nn.Module) -> None:
         """Check a ``Seq2Seq``, or the one of a ``Seq2SeqModule``, in evaluation mode and in its own precision.
