@@ -34,7 +34,7 @@ def facts(trainer: Trainer, pl_module: LightningModule) -> Facts:
         "command": command(),
         "repository": repository(Path.cwd()),
         "code": code(),
-        "data": texts(trainer).fingerprints(),
+        "data": getattr(texts(trainer), "fingerprints", dict)(),
         "parameters": {**parts, "total": sum(parts.values()), "frozen": frozen},
         "hardware": hardware(trainer),
     }

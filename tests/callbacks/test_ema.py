@@ -32,21 +32,21 @@ class Watch(Callback):
         self.drawn.append(flat(pl_module.parameters()))
 
 
-def fit(folder: Path, watch: Watch, epochs: int, resume_from: Path | None = None) -> ToyModule:
+def fit(folder: Path, watch: Watch, epochs: int, resume_from: Path | None = None, decay: float = 0.8) -> ToyModule:
     module = ToyModule()
     module.optimizer = lambda groups: torch.optim.Adam(groups, lr=0.05)
     folder.mkdir()
-    callbacks = [EMA(decay=0.8), Evaluation(), watch, BestAndLast()]
+    callbacks = [EMA(decay=decay), Evaluation(), watch, BestAndLast()]
     trainer = toy_trainer(folder, max_epochs=epochs, callbacks=callbacks, enable_checkpointing=True)
     trainer.fit(module, datamodule=ToyData(), ckpt_path=resume_from, weights_only=True)
     return module
 
 
-def average(steps: list[Tensor]) -> Tensor:
+def average(steps: list[Tensor], decay: float = 0.8) -> Tensor:
     """By the formula."""
     total = steps[0]
     for t, weights in enumerate(steps[1:], 1):
-        d = min(0.8, (1 + t) / (10 + t))
+        d = min(decay, (1 + t) / (10 + t))
         total = d * total + (1 - d) * weights
     return total
 
@@ -59,6 +59,15 @@ def test_validation_its_pictures_and_the_module_in_the_end_have_the_average(tmp_
         torch.testing.assert_close(found, average(steps), rtol=0, atol=1e-12)
     torch.testing.assert_close(flat(module.parameters()), average(watch.steps), rtol=0, atol=1e-12)
     assert not torch.allclose(watch.drawn[-1], watch.steps[-1])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+def test_the_decay_bounds_how_far_the_average_reaches_back(tmp_path: Path, decay: float) -> None:
+    """Above 0.2 the early steps alone look back less: (1 + t) / (10 + t)."""
+    watch = Watch()
+    module = fit(tmp_path / "run", watch, 1, decay=decay)
+    assert len(watch.steps) > 4
+    torch.testing.assert_close(flat(module.parameters()), average(watch.steps, decay), rtol=0, atol=1e-12)
 
 
 def test_a_checkpoint_has_the_average_as_its_weights_and_the_weights_beside_it(tmp_path: Path) -> None:

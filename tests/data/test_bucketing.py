@@ -255,3 +255,14 @@ def test_divisors_of_the_rest_of_an_epoch_are_the_tokens_of_its_windows() -> Non
         real = [batch for step in window for batch in step if batch.divisor < math.inf]
         tokens = sum(int(lengths.tgt[batch.indices].sum()) for batch in real)
         assert {batch.divisor for batch in real} == {tokens}
+
+
+def test_the_first_cut_of_an_epoch_is_at_a_random_place() -> None:
+    """So that pairs of one length have other companions in each epoch."""
+    equal = Lengths(np.full(4000, 5, np.int32), np.full(4000, 5, np.int32))
+    sampler = samplers(equal, Budget(95), 1)[0]
+    first_cuts = set()
+    for epoch in range(12):
+        sampler.set_epoch(epoch)
+        first_cuts.add(int(sampler._draw(epoch).bounds[1]))
+    assert len(first_cuts) > 4

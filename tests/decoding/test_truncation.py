@@ -115,3 +115,9 @@ def test_a_sentence_is_sampled_alike_in_any_batch() -> None:
 def test_what_cannot_be_cut_off_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(wrong))}="):
         Sampling(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("mass", "kept"), [(0.25, 1), (0.5, 1), (0.5 + 1e-9, 2), (0.75, 2), (0.75 + 1e-9, 3)])
+def test_tokens_are_kept_until_their_probabilities_reach_the_mass_and_no_longer(mass: float, kept: int) -> None:
+    scores = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64).log()
+    assert Truncation(top_p=mass)(scores).isfinite().sum() == kept

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+import s2s_lightning
 from s2s_lightning import PAD
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import SRU
@@ -136,3 +138,37 @@ def test_vectors_that_are_stacked_in_one_tensor_do_not_decay() -> None:
     names = {name for name, p in model.named_parameters() if id(p) in decayed}
     assert not [name for name in names if name.endswith((".v", "bias"))]
     assert [name for name in names if name.endswith("linear.weight")]
+
+
+def test_padding_is_never_a_correct_token() -> None:
+    module = ToyModule()
+    with torch.no_grad():
+        module.model.readout.bias[PAD] = 1e9  # which is what the network says everywhere
+    scores = module.token_scores(toy_batch([("abc", "abcdefg"), ("a", "a")]))
+    assert scores["tokens"].tolist() == [8, 2]
+    assert scores["correct"].tolist() == [0, 0]
+
+
+def test_gradients_are_clipped_at_one_unless_told_otherwise(tmp_path: Path) -> None:
+    """The step of plain gradient descent at learning rate 1 is as long as the clipped gradient."""
+    lengths = []
+    for option in ({}, {"gradient_clip_val": 0.5}):
+        module = ToyModule()
+        module.optimizer = lambda groups: torch.optim.SGD(groups, lr=1.0)
+        module.objective = Huge()
+        before = torch.cat([p.detach().flatten().clone() for p in module.parameters()])
+        options = {"max_steps": 1, "limit_val_batches": 0, "enable_progress_bar": False, "accelerator": "cpu"}
+        s2s_lightning.trainer(tmp_path / str(len(lengths)), logger=False, **options, **option).fit(
+            module, datamodule=ToyData()
+        )
+        after = torch.cat([p.detach().flatten() for p in module.parameters()])
+        lengths.append((after - before).norm().item())
+    assert lengths == pytest.approx([1.0, 0.5], rel=1e-5)
+
+
+class Huge(LabelSmoothedCrossEntropy):
+    """A loss with gradients that must be clipped."""
+
+    def __call__(self, *args: Any) -> Any:
+        result = super().__call__(*args)
+        return result._replace(sum=1e6 * result.sum)
