@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from s2s_lightning.errors import UserError
+from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.trust.signature import is_own_bytes, sign_bytes
 
 NAME = "digests.json"
@@ -45,6 +46,15 @@ def check_folder(folder: Path) -> bool:
                 f"{path} is damaged, or was changed: export the checkpoint again, or delete {NAME} to use it as it is"
             )
     return is_own_bytes(json.dumps(sealed["files"], sort_keys=True).encode(), str(sealed.get("signature")))
+
+
+def checkpoint_digest(path: str | Path) -> str:
+    """Return a digest of a checkpoint's content: of its file, or of all files of an exported folder."""
+    found = checkpoint_in(path)
+    if not found.is_dir():
+        return digest(found)
+    files = {each.name: digest(each) for each in sorted(found.iterdir()) if each.is_file()}
+    return hashlib.blake2b(json.dumps(files).encode()).hexdigest()
 
 
 def digest(path: Path) -> str:

@@ -77,7 +77,7 @@ trainer: {{max_steps: 5}}
 
 
 def test_a_whole_family_of_ones_own_is_checked(folder: Path) -> None:
-    (example,) = [block for block in blocks("README.md", "python") if "class BagOfWords" in block]
+    (example,) = blocks("docs/develop/architecture.md", "python")
     (folder / "own_bag.py").write_text(example)
     assert command("check", "own_bag.BagOfWords").code == 0
 

@@ -116,3 +116,18 @@ def wait_for_lines(record: Path, process: "subprocess.Popen[bytes]") -> None:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_the_folder_of_a_run_and_an_exported_folder_take_an_output_file(
+    trained: Run, text: Path, tmp_path: Path
+) -> None:
+    done("export", trained.best, "-o", tmp_path / "exported")
+    outputs = []
+    for number, checkpoint in enumerate((trained.best, trained.folder, tmp_path / "exported")):
+        output = tmp_path / f"{number}.out"
+        for _ in range(2):  # the second continues the first
+            done("generate", checkpoint, text, "-o", output)
+        outputs.append(output.read_text())
+    assert outputs[0] == outputs[1] == outputs[2]
+    (tmp_path / "exported" / "digests.json").unlink()
+    assert command("generate", tmp_path / "exported", text, "-o", output).code == 2  # which is another model now

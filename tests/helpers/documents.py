@@ -14,6 +14,10 @@ from s2s_lightning.__main__ import main
 ROOT = Path(__file__).parents[2]
 
 
+SHORTENED = {"fit": ["--trainer.max_steps", "2"], "test": ["--trainer.limit_test_batches", "1"]}
+"""Options that shorten a command."""
+
+
 def blocks(document: str, language: str) -> list[str]:
     """The fenced blocks of a language."""
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
@@ -26,7 +30,7 @@ def commands(document: str) -> list[str]:
 
 
 def type_in(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run one command; only training is shortened."""
+    """Run one command, training and tests shortened."""
     words = shlex.split(command)
     if "|" in words:
         reader, writer = os.pipe()
@@ -35,7 +39,7 @@ def type_in(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", os.fdopen(reader))
         words = words[words.index("|") + 1 :]
     assert words[:3] == ["python", "-m", "s2s_lightning"]
-    main([*words[3:], *(["--trainer.max_steps", "2"] if words[3] == "fit" else [])])
+    main([*words[3:], *SHORTENED.get(words[3], [])])
 
 
 def workplace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

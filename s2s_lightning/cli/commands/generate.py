@@ -181,7 +181,7 @@ def generate(options: argparse.Namespace, search: Sequence[str]) -> None:
 
     import torch
 
-    from s2s_lightning.data.cache import file_digest
+    from s2s_lightning.checkpoints.folder_digest import checkpoint_digest
     from s2s_lightning.inference.generate.continuation import ResumableFile
     from s2s_lightning.inference.generate.task import Stream
 
@@ -201,7 +201,7 @@ def generate(options: argparse.Namespace, search: Sequence[str]) -> None:
             task.run(requests(options), crew, Stream(stream), total)
         return
     kept = {name: value for name, value in vars(options).items() if name not in SAME}
-    made = {**kept, "checkpoint": file_digest(options.checkpoint), "search": " ".join(search)}
+    made = {**kept, "checkpoint": checkpoint_digest(options.checkpoint), "search": " ".join(search)}
     with ResumableFile(options.output, made, options.overwrite) as file, crew_of(options, setup, task) as crew:
         if file.done:
             print(f"{options.output} has {file.done:,} lines already: going on from there", file=sys.stderr)
