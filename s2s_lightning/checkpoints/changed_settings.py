@@ -16,6 +16,8 @@ FIXED = {
     "data.max_length": "pairs",
     "data.max_tokens": "batches",
     "data.batch_size": "batches",
+    "data.normaliser": "batches",
+    "data.bucketing": "batches",
     "data.seed": "order of the pairs",
     "trainer.accumulate_grad_batches": "batches",
     "trainer.limit_train_batches": "epochs",

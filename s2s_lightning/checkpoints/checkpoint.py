@@ -177,7 +177,10 @@ def _refuse(path: str, name: str, differs: bool) -> None:
 def stored_config(checkpoint: dict[str, Any]) -> Config:
     """The configuration of the run; of a run without the command line its model alone."""
     if config := checkpoint.get(CHECKPOINT_KEY):
-        return dict(with_public_names(config))
+        config = dict(with_public_names(config))
+        if (data := config.get("data")) and data.get("batch_size") and "normaliser" not in data:
+            config["data"] = {**data, "normaliser": "tokens"}  # the only one there was when the checkpoint was written
+        return config
     arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if k not in VOCABULARY_SIZES}
     return {"model": {"class_path": checkpoint["class_path"], "init_args": arguments}}
 

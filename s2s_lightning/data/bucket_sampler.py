@@ -6,9 +6,10 @@ Lengths count EOS. N pairs, M batches.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import DistributedSampler
 
 from s2s_lightning.data.position import Position
@@ -24,8 +25,9 @@ class BatchIndex(NamedTuple):
 
     Attributes:
         indices: (B,), rows of the split.
-        divisor: real target tokens of the effective batch, over all ranks and accumulated steps; infinity for a batch
-            that is repeated only to give every rank as many, so that it weighs nothing.
+        divisor: number that the loss of the effective batch, over all ranks and accumulated steps, is divided by: its
+            real target tokens, or their mean over the effective batches of an epoch. It is infinite for a batch that is
+            repeated only to give every rank as many, so that it weighs nothing.
         epoch: in which it is read.
     """
 
@@ -133,6 +135,10 @@ class RankSampler(DistributedSampler[BatchIndex]):
         """Nothing depends on the epoch here."""
 
 
+Normaliser = Literal["tokens", "constant"]
+"""Divisor of an effective batch: its own target tokens, or their mean over the epoch."""
+
+
 class BucketSampler(RankSampler):
     """Training batches: shuffled pairs, sorted by length, cut to the budget, dealt to the ranks in random order.
 
@@ -154,6 +160,9 @@ class BucketSampler(RankSampler):
         start: where the epoch that it names begins, of which a resumed run has seen the first batches.
         limit: where an epoch is cut short, in batches of each rank (int) or as a fraction (float), as Lightning's
             ``limit_train_batches``; it ends a window of accumulation.
+        normaliser: "tokens" divides the loss of an effective batch by its target tokens, "constant" by the mean of that
+            number over the effective batches of an epoch.
+        bucketing: False leaves the shuffled pairs as they come, unsorted.
     """
 
     def __init__(
@@ -168,6 +177,8 @@ class BucketSampler(RankSampler):
         accumulate: int | Callable[[int], int] = 1,
         limit: int | float = 1.0,
         start: Position = Position(),  # noqa: B008
+        normaliser: Normaliser = "tokens",
+        bucketing: bool = True,
     ) -> None:
         super().__init__(rank, world_size)
         self.lengths = lengths
@@ -176,6 +187,8 @@ class BucketSampler(RankSampler):
         self.seed = seed
         self._accumulate = accumulate
         self.limit = limit
+        self.normaliser = normaliser
+        self.bucketing = bucketing
         self.epoch = 0
         first = len(self._draw(0))
         self._batches = first + self._spare(first)
@@ -293,7 +306,9 @@ class BucketSampler(RankSampler):
         return Plan(order, bounds)
 
     def _sort(self, rows: IntArray) -> IntArray:
-        """By target length, then by source length, up and down in turns; ties as they come."""
+        """Sort by target length, then by source length, up and down in turns; ties stay as they come."""
+        if not self.bucketing:
+            return rows
         src, tgt = self.lengths.src[rows].astype(np.int64), self.lengths.tgt[rows].astype(np.int64)
         return rows[np.argsort((tgt << 32) + np.where(tgt % 2, src, -src), kind="stable")]
 
@@ -311,8 +326,11 @@ class BucketSampler(RankSampler):
         steps = rng.permutation(by_cost.reshape(-1, ranks))
         return rng.permuted(steps, axis=1)
 
-    def _divisors(self, plan: Plan, steps: IntArray) -> IntArray:
-        """Of each step, the real target tokens of the effective batch that it belongs to."""
+    def _divisors(self, plan: Plan, steps: IntArray) -> npt.NDArray[Any]:
+        """Return for each step the divisor of the effective batch that it belongs to."""
+        if self.normaliser == "constant":  # of all pairs, so that neither a limit nor other ranks change it
+            tokens_of_epoch = int(self.lengths.tgt[self.rows].sum(dtype=np.int64))
+            return np.full(len(steps), tokens_of_epoch / math.ceil(self._steps / self.accumulate))
         tokens = np.append(plan.total(self.lengths.tgt), 0)[np.minimum(steps, len(plan))].sum(1)
         starts = np.arange(0, len(steps), self.accumulate)
         last = int(self.limit * len(steps)) if isinstance(self.limit, float) else self.limit

@@ -22,6 +22,7 @@ from s2s_lightning.data.bucket_sampler import (
     EpochwiseSampler,
     EvaluationSampler,
     Lengths,
+    Normaliser,
 )
 from s2s_lightning.data.cache import FORMAT, cache_root, cached, digest
 from s2s_lightning.data.copier import Copier, IdRows
@@ -65,6 +66,11 @@ class Seq2SeqData(LightningDataModule):
         tgt_tokenizer: of the target, when it is to have a vocabulary of its own; a checkpoint stands for its target's.
         max_tokens: tokens of a batch: sentences times the longest of either side, padding included.
         batch_size: sentences of a batch; when given, it replaces ``max_tokens``, which may be null then.
+        normaliser: the divisor of the loss of an effective batch: "tokens", its own target tokens, or "constant", their
+            mean over the epoch. With ``batch_size`` and buckets "tokens" weighs a token of a long target less than one
+            of a short target. null: constant with ``batch_size``, tokens with ``max_tokens``.
+        bucketing: put pairs of similar length together; false takes them as they come from the shuffle, with more
+            padding.
         eval_max_tokens: tokens of a batch in validation, test and generation; by default it is as in training.
         max_length: training pairs with more tokens on either side are dropped, and counted in the summary; null keeps
             all. Evaluation never drops a sentence.
@@ -91,6 +97,8 @@ class Seq2SeqData(LightningDataModule):
         *,
         max_tokens: int | None = 4096,
         batch_size: int | None = None,
+        normaliser: Normaliser | None = None,
+        bucketing: bool = True,
         eval_max_tokens: int | None = None,
         max_length: int | None = None,
         reverse_source: bool | None = None,
@@ -117,6 +125,8 @@ class Seq2SeqData(LightningDataModule):
         tokens = max_tokens or 4096  # without effect beside a batch_size
         self.budget = Budget(tokens, batch_size)
         self.eval_budget = Budget(eval_max_tokens or tokens, None if eval_max_tokens else batch_size)
+        self.normaliser: Normaliser = normaliser or ("constant" if batch_size else "tokens")
+        self.bucketing = bucketing
         self.max_length = max_length
         self.reverse_source = reverse_source
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 1)) if seed is None else seed  # Lightning's variable
@@ -316,6 +326,8 @@ class Seq2SeqData(LightningDataModule):
             "accumulate": 1 if trainer is None else accumulation(trainer),
             "limit": 1.0 if trainer is None else trainer.limit_train_batches or 1.0,
             "start": self._start,
+            "normaliser": self.normaliser,
+            "bucketing": self.bucketing,
         }
         if self._epochs is not None:
             return EpochwiseSampler(self._read_epoch, self.budget, **options)

@@ -200,7 +200,7 @@ def test_search_gives_the_n_best_with_their_scores(trained: Run) -> None:
 
 def test_a_checkpoint_holds_weights_and_plain_settings_alone(trained: Run) -> None:
     checkpoint = content(trained.best)
-    assert checkpoint["class_path"] == "s2s_lightning.families.transformer.Transformer"
+    assert checkpoint["class_path"] == "s2s_lightning.families.Transformer"
     assert checkpoint["s2s_lightning_config"]["model"]["init_args"]["d_model"] == 16
     assert "ckpt_path" not in checkpoint["s2s_lightning_config"]
 

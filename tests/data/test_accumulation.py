@@ -18,7 +18,7 @@ from s2s_lightning.families import Transformer
 from s2s_lightning.model import Batch
 from s2s_lightning.testing import batch_of
 from s2s_lightning.training.schedules import Linear
-from tests.distributed.jobs import difference, real
+from tests.distributed.jobs import constant_of, difference, real
 from tests.helpers.toy import toy_trainer
 from tests.runs.runs import StopAt, Stopped
 
@@ -49,7 +49,7 @@ class AgainstOneBatch(Callback):
         self.pairs += [(real(src), real(tgt)) for src, tgt in zip(batch.src, batch.tgt_out, strict=True)]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        error = difference(pl_module, batch_of(self.pairs))
+        error = difference(pl_module, batch_of(self.pairs), constant_of(trainer))
         self.steps.append((trainer.current_epoch, self.batches, error))
         self.pairs, self.batches = [], 0
 

@@ -17,6 +17,7 @@ from s2s_lightning.__main__ import main, run
 from s2s_lightning.callbacks.weights.ema import EMA
 from s2s_lightning.callbacks.weights.freeze import Freeze
 from s2s_lightning.data import Seq2SeqData
+from s2s_lightning.data.bucket_sampler import Normaliser
 from s2s_lightning.data.corpora import Generated
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import Hybrid, Luong, Transformer
@@ -43,10 +44,10 @@ SIZE = 4
 """Sentences of a batch."""
 
 
-def data(pairs: int, evaluated: int = 0) -> Seq2SeqData:
+def data(pairs: int, evaluated: int = 0, normaliser: Normaliser = "tokens") -> Seq2SeqData:
     """Pairs of 1 to 9 tokens."""
     sizes = {"train_pairs": pairs, "val_pairs": evaluated, "test_pairs": 0}
-    return Seq2SeqData(Generated("reverse", max_length=9, symbols=6, **sizes), batch_size=SIZE)
+    return Seq2SeqData(Generated("reverse", max_length=9, symbols=6, **sizes), batch_size=SIZE, normaliser=normaliser)
 
 
 class AgainstOneBatch(Callback):
@@ -76,7 +77,17 @@ class AgainstOneBatch(Callback):
         assert len(together) == len({row for rank in ranks for row in rank})
         self.pairs = {}
         if trainer.is_global_zero:
-            self.errors.append(difference(pl_module, batch_of(together)))
+            self.errors.append(difference(pl_module, batch_of(together), constant_of(trainer)))
+
+
+def constant_of(trainer: Trainer) -> float | None:
+    """Return the mean number of target tokens of an effective batch; None where each has its own divisor."""
+    loaded: Any = trainer.datamodule  # type: ignore[attr-defined]
+    if loaded.normaliser == "tokens":
+        return None
+    steps = -(-trainer.num_training_batches // trainer.accumulate_grad_batches)
+    tokens = int((loaded.store("train").tgt.lengths() + 1).sum())
+    return tokens / steps
 
 
 def real(ids: Tensor) -> list[int]:
@@ -84,11 +95,11 @@ def real(ids: Tensor) -> list[int]:
     return ids[ids != PAD].tolist()[:-1]
 
 
-def difference(module: Any, batch: Batch) -> float:
+def difference(module: Any, batch: Batch, divisor: float | None = None) -> float:
     """Between the gradients that are there and those of this batch alone, over the largest of them."""
     trained = [p for p in module.parameters() if p.requires_grad]
     total, tokens, _ = module.objective(module.model, batch)
-    expected = torch.autograd.grad(total / tokens, trained, allow_unused=True)
+    expected = torch.autograd.grad(total / (divisor or tokens), trained, allow_unused=True)
     pairs = [(p.grad, e) for p, e in zip(trained, expected, strict=True) if not (p.grad is None and e is None)]
     largest = max(e.abs().max() for _, e in pairs)
     return float(max((g - e).abs().max() for g, e in pairs) / largest)
@@ -101,6 +112,7 @@ class Case(NamedTuple):
     objective: Callable[[], Objective] = LabelSmoothedCrossEntropy
     callbacks: Callable[[], list[Callback]] = list
     precision: str = "64-true"
+    normaliser: Normaliser = "tokens"
     pairs: int | None = None  # of the corpus; None for three batches a rank, the last of all short
 
 
@@ -130,6 +142,7 @@ FAMILIES = {path.stem: Case(partial(of_config, path.stem)) for path in CONFIGS}
 
 VARIANTS = {
     "fewer pairs than ranks": Case(partial(of_config, "transformer"), pairs=1),
+    "a constant divisor": Case(partial(of_config, "transformer"), normaliser="constant"),
     "float32": Case(partial(of_config, "transformer"), precision="32-true"),
     "Luong with dot": Case(luong("dot")),
     "Luong with concat": Case(luong("concat")),
@@ -165,7 +178,7 @@ def fit(case: Case, folder: str, **options: Any) -> Steps:
     lightning = {"use_distributed_sampler": True}
     settings = {"max_epochs": 1, "gradient_clip_val": 0.1, "precision": case.precision, **lightning}
     trainer = quiet_trainer(Path(folder), callbacks=[watch, *case.callbacks()], **settings, **options)
-    trainer.fit(module, datamodule=data(case.pairs or 3 * SIZE * world() - 1))
+    trainer.fit(module, datamodule=data(case.pairs or 3 * SIZE * world() - 1, normaliser=case.normaliser))
     return Steps(watch.errors, watch.tokens, torch.nn.utils.parameters_to_vector(module.parameters()).detach())
 
 

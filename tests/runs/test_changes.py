@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["grad_batches=3", "copy=True"],
         ),
         (["--data.corpus.train_pairs", 90], ["other content in the split train", "train_pairs: 200 -> 90"]),
-        (["--schedule", "Plateau"], ["schedule.class_path", "InverseSqrt -> s2s_lightning.training.schedules.Plateau"]),
+        (["--schedule", "Plateau"], ["schedule.class_path", "InverseSqrt -> s2s_lightning.training.Plateau"]),
     ],
 )
 def test_what_cannot_change_is_refused_with_the_difference(asked: list[object], said: list[str], run: Path) -> None:
