@@ -49,7 +49,7 @@ def arranged(command: str, args: Sequence[str]) -> list[str]:
         if word in ("--config", "-c") and words:
             files += [word, shipped(words.pop(0), "configs")]
         elif word.startswith("--config="):
-            files += ["--config", shipped(word.removeprefix("--config="), "configs")]
+            files.append(f"--config={shipped(word.removeprefix('--config='), 'configs')}")
         else:
             options.append(word)
     return files + options
@@ -95,7 +95,7 @@ def mapping(source: str) -> dict[str, Any]:
         said = repr(str(content))
         raise UserError(f"{source} must map keys to values, but says {said if len(said) < 100 else said[:100] + '...'}")
     siblings = {sibling.stem: str(sibling) for sibling in path.parent.glob("*.yaml")}
-    known = {name: name for name in names("configs")} | siblings
+    known = siblings if path.suffix else {name: name for name in names("configs")}
     hint = did_you_mean(known.get(closest(path.stem, known) or ""))
     raise UserError(f"there is no configuration file {source}{hint}")
 

@@ -220,7 +220,7 @@ DIFFERENT = {
     "shape": "model.readout.bias is (9,) float32, not (10,) float32",
     "dtype": "model.readout.bias is (10,) float64, not (10,) float32",
     "tie": "is not model.src_embedding.weight, as in the others",
-    "class": "class_path is s2s_lightning.families.rnn.LSTM, not s2s_lightning.families.transformer.Transformer",
+    "class": "class_path is s2s_lightning.families.rnn.LSTM, not s2s_lightning.families.Transformer",
     "copy": "data.copy is True, not False",
     "vocabulary": "it has another source vocabulary",
 }

@@ -18,7 +18,7 @@ def test_a_student_of_another_family_learns_from_a_checkpoint(config: Path, trai
     luong = ["--model", "Luong", "--model.d_embedding", 8, "--model.d_model", 8, "--model.num_layers", 1]
     run = fitted(tmp_path, "--config", config, *luong, *DISTIL, trained.last, "--trainer.log_every_n_steps", 1)
     content = torch.load(run.last, weights_only=True)
-    assert content["class_path"] == "s2s_lightning.families.luong.Luong"
+    assert content["class_path"] == "s2s_lightning.families.Luong"
     assert not [name for name in content["state_dict"] if "teacher" in name or "network" in name]
     assert "train/kl" in (run.folder / "metrics.csv").read_text().splitlines()[0]
 

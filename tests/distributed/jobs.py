@@ -81,13 +81,13 @@ class AgainstOneBatch(Callback):
 
 
 def constant_of(trainer: Trainer) -> float | None:
-    """Return the mean number of target tokens of an effective batch; None where each has its own divisor."""
+    """Return the mean target tokens of an effective batch, in float32; None where each has its own divisor."""
     loaded: Any = trainer.datamodule  # type: ignore[attr-defined]
     if loaded.normaliser == "tokens":
         return None
     steps = -(-trainer.num_training_batches // trainer.accumulate_grad_batches)
     tokens = int((loaded.store("train").tgt.lengths() + 1).sum())
-    return tokens / steps
+    return torch.tensor(tokens / steps).item()
 
 
 def real(ids: Tensor) -> list[int]:
