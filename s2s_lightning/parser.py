@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pydoc import locate
+from traceback import extract_tb
 from typing import Any, NoReturn, get_args, get_origin
 
 import jsonargparse
@@ -67,6 +68,18 @@ class Parser(jsonargparse.ArgumentParser):
         if not self.exit_on_error:  # a parser inside another one, which will explain
             super().error(message, ex)
         raise UserError(explain(message, self)) from ex
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:  # type: ignore[override]
+        """Parse, and say in one line which module of a class cannot be imported."""
+        try:
+            return super().parse_args(*args, **kwargs)
+        except UserError:
+            raise
+        except Exception as error:
+            runs = any(frame.name == "<module>" for frame in extract_tb(error.__traceback__))
+            if not (runs or isinstance(error, SyntaxError)):
+                raise
+            raise UserError(f"a module that is named cannot be imported: {located(error)}") from error
 
     def instantiate(self, namespace: jsonargparse.Namespace, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:
         """The objects of a configuration; a constructor's ValueError is a UserError."""

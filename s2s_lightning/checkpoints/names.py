@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from s2s_lightning import PROGRAM
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, located
 
 T = TypeVar("T")
 
@@ -145,7 +145,9 @@ def _imported(name: str, file: object) -> Any:
         except ModuleNotFoundError as error:
             if error.name and ".".join(parts[:end]).startswith(error.name):
                 continue
-            raise
+            raise UserError(f"{file} needs {name}: {located(error)}") from error
+        except Exception as error:
+            raise UserError(f"{file} needs {name}: {located(error)}") from error
         for part in parts[end:]:
             found = getattr(found, part, None)
         return found

@@ -29,7 +29,7 @@ A network is built with a toy vocabulary, in float64. Each law is a line: ok, FA
 the measured numbers and where to look.
 
 CONFIG-or-CLASS:
-  model.yaml            a configuration of fit
+  model.yaml            a configuration of fit, or the folder of a run
   my_model.MyModel      a class of a module in the working folder or on the Python path
   my_model.py:MyModel   a class of a file; its name can be left out where the file has one
   MyModel is a Seq2SeqModule, or an Encoder or a Decoder, which gets a partner of this package.
@@ -94,6 +94,10 @@ def arranged(words: list[str]) -> list[str]:
         return words
     if target.endswith((".yaml", ".yml")):
         return ["--config", target, *rest]
+    if (Path(target) / "config.yaml").is_file():  # the folder of a run
+        return ["--config", str(Path(target) / "config.yaml"), *rest]
+    if target.endswith(".ckpt"):
+        raise UserError(f"{target} is a checkpoint: give the folder of its run, which has the configuration")
     cls = named(target)
     if issubclass(cls, Seq2SeqModule):
         return ["--model", full_name(cls), *rest]
@@ -114,7 +118,7 @@ def named(target: str) -> type[Any]:
     if path.endswith(".py"):
         module = from_file(Path(path).expanduser())
         name = name or only_class(module, path)
-    elif "." in target:
+    elif "." in target.strip("."):
         path, _, name = target.rpartition(".")
         module = imported(path, target)
     else:
@@ -122,7 +126,7 @@ def named(target: str) -> type[Any]:
         if target in ours:
             return ours[target]
         hint = did_you_mean(closest(target, ours)) or ": give a YAML file, MODULE.CLASS or FILE.py:CLASS"
-        raise UserError(f"{target} names no class{hint}")
+        raise UserError(f"{target!r} names no class{hint}")
     cls = getattr(module, name, None)
     if cls is None:
         choice = classes_of(module)

@@ -30,10 +30,10 @@ def of_width(scores: Tensor, size: int, when: str) -> Tensor:
 
 @torch.no_grad()
 def padding(model: Seq2Seq, batch: Batch | None = None, rtol: float = 0.0) -> None:
-    """Add columns of padding to a batch, and, on random ids, to each of its sentences alone."""
+    """Add columns of padding to a batch, and, on random ids, to two sentences alone, one with an empty source."""
     given, batch = batch is not None, random_batch(model, 4) if batch is None else batch
     limit, when = tolerance(model, 1e-5), f"when {COLUMNS} columns of padding are added"
-    for tight in (batch, *(trimmed(batch, row) for row in range(0 if given else len(batch.src)))):
+    for tight in (batch, *(trimmed(batch, row) for row in range(0 if given else 2))):
         loose, source, real = widened(tight), ~tight.src_padding, tight.tgt_out != PAD
         before, after = encode(model, tight), encode(model, loose)
         for name, there in (("states", source), ("values", source), ("summary", None)):
