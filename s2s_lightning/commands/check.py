@@ -15,6 +15,7 @@ from s2s_lightning.architecture import Decoder, Encoder
 from s2s_lightning.checkpoint import instantiate
 from s2s_lightning.checkpoints.names import allow, full_name
 from s2s_lightning.cli import CLI
+from s2s_lightning.config.own_classes import no_class, no_module
 from s2s_lightning.errors import UserError, located
 from s2s_lightning.module import Seq2SeqModule
 from s2s_lightning.parser import concrete_subclasses
@@ -129,9 +130,7 @@ def named(target: str) -> type[Any]:
         raise UserError(f"{target!r} names no class{hint}")
     cls = getattr(module, name, None)
     if cls is None:
-        choice = classes_of(module)
-        hint = did_you_mean(closest(name, choice)) or (f"; it has {', '.join(choice)}" if choice else "")
-        raise UserError(f"{path} has no class {name}{hint}")
+        raise UserError(no_class(f"{module.__name__}.{name}"))
     if not (isinstance(cls, type) and issubclass(cls, KINDS)):
         raise UserError(f"{target} is no Seq2SeqModule, Encoder or Decoder: make it a subclass of one")
     return cls
@@ -155,7 +154,7 @@ def from_file(path: Path) -> ModuleType:
     module = sys.modules[name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UserError(f"{path} cannot be imported: {located(error)}") from error
     return module
@@ -167,9 +166,9 @@ def imported(module: str, target: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         if error.name and (module + ".").startswith(error.name + "."):
-            raise UserError(f"{target}: there is no module {error.name} here or on the Python path") from error
+            raise UserError(f"{target}: {no_module(error.name, target.rpartition('.')[2])}") from error
         raise UserError(f"{module} cannot be imported: {located(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{module} cannot be imported: {located(error)}") from error
 
 

@@ -96,7 +96,7 @@ WRONG = {
     "{0}.Carry": "is no Seq2SeqModule, Encoder or Decoder",
     "{0}.py": "name one, as",
     "missing.py:FNet": "there is no file missing.py",
-    "missing.FNet": "there is no module missing here or on the Python path",
+    "missing.FNet": "there is no module missing: no missing.py in the working folder",
     ".Net": "'.Net' names no class",
     "last.ckpt": "last.ckpt is a checkpoint: give the folder of its run",
     "Transformr": "'Transformr' names no class: did you mean Transformer?",
