@@ -13,6 +13,7 @@ from s2s_lightning.callbacks.gathering import Gathering, Output, Split, outputs_
 from s2s_lightning.callbacks.media import Cell, cell, log_table
 from s2s_lightning.callbacks.run import run_folder, texts, trained
 from s2s_lightning.errors import check_at_least
+from s2s_lightning.files import write_whole
 
 Sample = dict[str, Any]
 """An output as a line of JSON, with the ``step`` it was made at where there are several."""
@@ -43,7 +44,7 @@ class Samples(Gathering[Output]):
             folder = run_folder(trainer)
             samples = [{"step": trained(trainer)[0], **row} for row in describe(trainer, split, rows)]
             append(folder / "samples.jsonl", samples)
-            (folder / "samples.md").write_text(table(read(folder / "samples.jsonl")), encoding="utf-8")
+            write_whole(folder / "samples.md", table(read(folder / "samples.jsonl")))
             log_table(trainer, "samples", COLUMNS, [row(sample) for sample in samples])
 
 

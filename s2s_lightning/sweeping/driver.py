@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.exceptions import UpdateFinishedTrialError
 
 from s2s_lightning.errors import UserError
+from s2s_lightning.files import write_whole
 from s2s_lightning.signals import interruptible, press_ctrl_c
 from s2s_lightning.sweeping.command import command_line, nested
 from s2s_lightning.sweeping.interrupting import LOOK, end_well
@@ -134,7 +135,7 @@ class Driver:
         folder.mkdir(parents=True, exist_ok=True)
         sweep, arguments = self.study.sweep, nested(self.study.values(trial))
         file = folder / f"{sweep.name}.json"  # a training whose only configuration it is takes its run's name from it
-        file.write_text(json.dumps(arguments, indent=2) + "\n")
+        write_whole(file, json.dumps(arguments, indent=2) + "\n")
         words = command_line(sweep, arguments, file)
         trial.set_user_attr("command", words)
         said: dict[str, Any] = {"number": trial.number, "metric": sweep.metric.name, "may_stop": bool(sweep.stopping)}
