@@ -4,7 +4,7 @@ import os
 import re
 import sysconfig
 from pathlib import Path
-from traceback import extract_tb
+from traceback import FrameSummary, extract_tb
 from typing import Any
 
 HIDDEN = "***"
@@ -132,10 +132,19 @@ def located(error: BaseException) -> str:
     """Return an error as one line, with the innermost line of the user's own code that it comes from."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({shown(error.filename or '')}, line {error.lineno})"
-    frames = extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith(NOT_OWN) and "site-packages" not in f.filename]
+    own = _own_frames(error)
     place = f" ({shown(own[-1].filename)}, line {own[-1].lineno})" if own else ""
     return " ".join(f"{type(error).__name__}: {error}".split()) + place
+
+
+def from_own_code(error: BaseException) -> bool:
+    """True if an error is raised in the user's own code, or below it."""
+    return bool(_own_frames(error))
+
+
+def _own_frames(error: BaseException) -> list[FrameSummary]:
+    frames = extract_tb(error.__traceback__)
+    return [f for f in frames if not f.filename.startswith(NOT_OWN) and "site-packages" not in f.filename]
 
 
 def shown(path: str) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pydoc import locate
+from traceback import extract_tb
 from typing import Any, NoReturn, get_args, get_origin
 
 import jsonargparse
@@ -17,10 +18,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from s2s_lightning.config.did_you_mean import closest, closest_key, did_you_mean
 from s2s_lightning.config.nulls import refuse_nulls
+from s2s_lightning.config.own_classes import PACKAGES, no_class, wrong_base
 from s2s_lightning.config.yaml_files import check_yaml
-from s2s_lightning.errors import UserError, located
+from s2s_lightning.errors import UserError, from_own_code, located
 from s2s_lightning.trust.guard import broken_import
-from s2s_lightning.trust.names import unknown
+from s2s_lightning.trust.names import DOTTED, unknown
 
 USUAL_NAMES = {
     **dict.fromkeys(("learning_rate", "lr"), "optimizer.lr"),
@@ -68,6 +70,18 @@ class Parser(jsonargparse.ArgumentParser):
             super().error(message, ex)
         raise UserError(explain(message, self)) from ex
 
+    def parse_args(self, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:  # type: ignore[override]
+        """Parse, and say in one line which module of a class cannot be imported."""
+        try:
+            return super().parse_args(*args, **kwargs)
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            runs = any(frame.name == "<module>" for frame in extract_tb(error.__traceback__))
+            if not (runs or isinstance(error, SyntaxError)):
+                raise
+            raise UserError(f"a module that is named cannot be imported: {located(error)}") from error
+
     def instantiate(self, namespace: jsonargparse.Namespace, *args: Any, **kwargs: Any) -> jsonargparse.Namespace:
         """The objects of a configuration; a constructor's ValueError is a UserError."""
         kwargs = {"instantiators": [(constructed, object, True)], **kwargs}
@@ -101,10 +115,13 @@ def constructed(owner: type, *args: Any, **kwargs: Any) -> Any:
     except Exception as error:
         inside = error.__traceback__ is not None and error.__traceback__.tb_next is not None
         refuses = isinstance(error, ValueError | MisconfigurationException) or (type(error) is TypeError and not inside)
+        own = from_own_code(error)
         contract = None if owner.__module__.startswith("s2s_lightning.") else getattr(owner, "contract", None)
-        if not refuses and contract is None:
+        if not (refuses or own or contract):
             raise
-        said = str(error) if refuses else located(error)
+        said = located(error)
+        if refuses:
+            said = str(error) + (" (" + said.rpartition(" (")[2] if own else "")
         rule = f"; its form is {contract}" if contract and not isinstance(error, ValueError) else ""
         _refusals.append(UserError(f"{owner.__name__}: {said}{rule}"))
         raise _refusals[-1] from error
@@ -162,8 +179,12 @@ class _Place:
 
     def classes(self) -> dict[str, type]:
         """Return the classes that the last key can name, by their short names."""
+        return {c.__name__: c for base in self.expected() for c in concrete_subclasses(base)}
+
+    def expected(self) -> list[type]:
+        """Return the classes that the last key takes subclasses of."""
         outer = class_options(self.owners[len(self.keys) - 2]) if len(self.keys) > 1 else parser_options(self.parser)
-        return {c.__name__: c for base in bases(outer.get(self.keys[-1])) for c in concrete_subclasses(base)}
+        return list(bases(outer.get(self.keys[-1])))
 
 
 def parser_options(parser: jsonargparse.ArgumentParser) -> dict[str, Any]:
@@ -308,6 +329,8 @@ def _missing_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
 
 
 def _no_class(place: _Place, name: str) -> str:
+    if not name.startswith(PACKAGES) and (problem := no_class(name)):
+        return f"{place.option()}={name}: {problem}"
     names = sorted(place.classes())
     hint = did_you_mean(closest(_short(name), names)) or f"{_among(names)}, or a class path"
     return f"{place.option()}={name} names no class{hint}"
@@ -332,10 +355,22 @@ def _yaml(value: str) -> str:
 def _wrong_class(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     given = next((line.split("Given value: ")[1] for line in rest if "Given value: " in line), match.string)
     name = re.search(r"'class_path': '([^']+)'", given) or re.search(r"Import path (\S+) does not", given)
+    if problem := _wrong_own(place, name[1] if name else given):
+        return problem
     return f"{place.option()}={name[1] if name else given} is no {match[1]}{_among(sorted(place.classes()))}"
 
 
+def _wrong_own(place: _Place, name: str) -> str | None:
+    """The line for a class of the user's own that is missing in its module or does not fit; None for other names."""
+    if not DOTTED.fullmatch(name):
+        return None
+    problems = (no_class(name), *(wrong_base(name, base) for base in reversed(place.expected())))
+    return next((f"{place.option()}={name}: {problem}" for problem in problems if problem), None)
+
+
 def _wrong_part(place: _Place, match: re.Match[str], rest: list[str]) -> str:
+    if problem := _wrong_own(place, match[1]):
+        return problem
     return f"{place.option()}={match[1]} is no {match[2]}{_among(sorted(place.classes()))}"
 
 
@@ -343,6 +378,8 @@ def _wrong_type(place: _Place, match: re.Match[str], rest: list[str]) -> str:
     value = next((found[1] for found in (re.search(_VALUE, line) for line in rest) if found), None)
     if value is None:
         return f"{place.option()}: {match.string.strip()}"
+    if problem := _wrong_own(place, value):
+        return problem
     expected = place.types or match[1]
     choices = re.findall(r"'([^']+)'", expected) if "Literal" in expected else []
     hint = did_you_mean(closest(value, choices)) or _to_be_quoted(value, expected)

@@ -63,6 +63,7 @@ class Seq2SeqData(LightningDataModule):
         tokenizer: of the source, and of both sides when ``tgt_tokenizer`` is not given; by default the corpus says. The
             name of a checkpoint, which ends in .ckpt, stands for its tokenizers, as ``tokenizers_from`` does; for the
             target's alone where the corpus has no source, so that a language model can help that checkpoint's search.
+            The folder of a run, written with a slash (``runs/first``, ``./first``), stands for its best checkpoint.
         tgt_tokenizer: of the target, when it is to have a vocabulary of its own; a checkpoint stands for its target's.
         max_tokens: tokens of a batch: sentences times the longest of either side, padding included.
         batch_size: sentences of a batch; when given, it replaces ``max_tokens``, which may be null then.

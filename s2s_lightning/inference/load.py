@@ -37,6 +37,7 @@ def load(
         UserError: the file is missing, or is no checkpoint of this package; quantisation that cannot be.
     """
     names.trust(trust)
+    path = Path(path).expanduser()
     checkpoint = read(path)
     module = build(checkpoint, path)
     config = stored_config(checkpoint)

@@ -21,6 +21,7 @@ from s2s_lightning.callbacks.reports.evaluation import Evaluation, EvaluationLog
 from s2s_lightning.callbacks.reports.throughput import Throughput
 from s2s_lightning.callbacks.weights.random_draws import Draws
 from s2s_lightning.checkpoints.checkpoint import other_network
+from s2s_lightning.cluster.loopback import stay_on_this_machine
 from s2s_lightning.cluster.roll_call import RollCall
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.errors import UserError
@@ -159,6 +160,7 @@ def trainer(
         UserError: a folder that cannot be written or that another process trains in, or options that Lightning refuses.
     """
     hush()
+    stay_on_this_machine()
     folder = _run(run, Path(default_root_dir))
     chosen = {**TRAINER_DEFAULTS, **options}
     del chosen["default_root_dir"]

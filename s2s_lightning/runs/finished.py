@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+from s2s_lightning.files import write_whole
+
 FILE = "finished.json"
 
 
 def mark_end(folder: Path, step: int) -> None:
     """The training of the folder has made its last step, and whatever was to follow."""
-    (folder / FILE).write_text(json.dumps({"step": step}) + "\n")
+    write_whole(folder / FILE, json.dumps({"step": step}) + "\n")
 
 
 def forget_end(folder: Path) -> None:

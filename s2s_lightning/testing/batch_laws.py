@@ -4,15 +4,14 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import PAD
-from s2s_lightning.model import Batch, Memory, Seq2Seq
+from s2s_lightning.model import Batch, Memory, Seq2Seq, returned
 from s2s_lightning.testing.batches import COLUMNS, batch_of, on_device, one_row, random_batch, trimmed, widened
 from s2s_lightning.testing.law import BrokenLaw, NotApplicable, agree, tolerance
 
 
 def encode(model: Seq2Seq, batch: Batch) -> Memory:
     """Return what the encoder makes of a batch."""
-    memory: Memory = model.encoder(model.src_embedding(batch.src), batch.src_padding)
-    return memory
+    return returned(model.encoder, model.encoder(model.src_embedding(batch.src), batch.src_padding), Memory)
 
 
 def score(model: Seq2Seq, batch: Batch) -> Tensor:
@@ -29,10 +28,10 @@ def of_width(scores: Tensor, size: int, when: str) -> Tensor:
 
 @torch.no_grad()
 def padding(model: Seq2Seq, batch: Batch | None = None, rtol: float = 0.0) -> None:
-    """Add columns of padding to a batch, and, on random ids, to each of its sentences alone."""
+    """Add columns of padding to a batch, and, on random ids, to two sentences alone, one with an empty source."""
     given, batch = batch is not None, random_batch(model, 4) if batch is None else batch
     limit, when = tolerance(model, 1e-5), f"when {COLUMNS} columns of padding are added"
-    for tight in (batch, *(trimmed(batch, row) for row in range(0 if given else len(batch.src)))):
+    for tight in (batch, *(trimmed(batch, row) for row in range(0 if given else 2))):
         loose, source, real = widened(tight), ~tight.src_padding, tight.tgt_out != PAD
         before, after = encode(model, tight), encode(model, loose)
         for name, there in (("states", source), ("values", source), ("summary", None)):
@@ -50,15 +49,14 @@ def padding(model: Seq2Seq, batch: Batch | None = None, rtol: float = 0.0) -> No
 
 
 def _rows_alone(model: Seq2Seq, batch: Batch, when: str, limit: float, rtol: float) -> None:
-    real = batch.tgt_out != PAD
-    memory, scores = encode(model, batch), score(model, batch)
-    for row in range(len(batch.src)):
-        alone, there = one_row(batch, row), slice(row, row + 1)
-        lone, source = encode(model, alone), ~alone.src_padding
-        for name, mask in (("states", source), ("values", source), ("summary", None)):
-            found, expected = getattr(memory, name)[there], getattr(lone, name)
-            agree(found, expected, f"entries of the encoder's {name}", when, limit, rtol=rtol, real=mask)
-        agree(scores[there], score(model, alone), "outputs", when, limit, rtol=rtol, real=real[there])
+    alone = [one_row(batch, row) for row in range(len(batch.src))]
+    memory, lone = encode(model, batch), [encode(model, each) for each in alone]
+    source = ~batch.src_padding
+    for name, real in (("states", source), ("values", source), ("summary", None)):
+        expected = torch.cat([getattr(each, name) for each in lone])
+        agree(getattr(memory, name), expected, f"entries of the encoder's {name}", when, limit, rtol=rtol, real=real)
+    expected = torch.cat([score(model, each) for each in alone])
+    agree(score(model, batch), expected, "outputs", when, limit, rtol=rtol, real=batch.tgt_out != PAD)
 
 
 @torch.no_grad()

@@ -46,11 +46,11 @@ def reordering(model: Seq2Seq) -> None:
     parents = torch.tensor([1, 1, 2, 2, 5, 4], device=tgt_in.device)
     history = torch.cat([tgt_in[parents, :3], tgt_in[:, 3:]], 1)
     whole = model.step(history, deepcopy(start)).log_probs[:, 3:]
-    for cuts in ([], [1], [1, 2]):
+    when = "when hypotheses continue from others after 3 tokens"
+    for cuts, rests in (([], [[]]), ([1], [[]]), ([1, 2], [[], [2], [1, 2, 3]])):
         _, past = in_pieces(model, tgt_in[:, :3], deepcopy(start), cuts)
-        for rest in ([], [2], [1, 2, 3]):
+        for rest in rests:
             found, _ = in_pieces(model, tgt_in[:, 3:], reorder(past, parents), rest)
-            when = "when hypotheses continue from others after 3 tokens"
             agree(found, whole, "log-probabilities", when, tolerance(model))
 
 
@@ -109,12 +109,12 @@ def causality_to_the_bit(model: Seq2Seq) -> None:
     causality(model, 0.0)
 
 
-def carried_sizes(model: Seq2Seq) -> tuple[list[list[int]], State]:
-    """Return the bytes of each tensor that a decoder carries, after each of 40 steps, and the last state."""
+def carried_sizes(model: Seq2Seq, steps: int = 40) -> tuple[list[list[int]], State]:
+    """Return the bytes of each tensor that a decoder carries, after each of some steps, and the last state."""
     batch, sizes = random_batch(model, 3), []
     state = model.start(batch.src, batch.src_padding)
     with torch.no_grad():
-        for tokens in random_tokens(model, 3, 40).tensor_split(40, 1):
+        for tokens in random_tokens(model, 3, steps).tensor_split(steps, 1):
             state = model.step(tokens, state).state
             sizes.append([x.untyped_storage().nbytes() for x in leaves(state.carry)])
     return sizes, state

@@ -9,11 +9,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_info
 
 from s2s_lightning.callbacks.reports.evaluation import Evaluation
 from s2s_lightning.checkpoints.keys import Config
 from s2s_lightning.errors import without_secrets
+from s2s_lightning.files import write_whole
 from s2s_lightning.runs.trainer_queries import keeper, run_folder
+from s2s_lightning.tracking import own_sources
 from s2s_lightning.tracking.facts import Facts, command, facts, now
 from s2s_lightning.tracking.identity import CHECKPOINT_KEY, FOLDER_KEY
 from s2s_lightning.tracking.tests_file import append_test, run_of
@@ -44,9 +47,23 @@ class Record(Callback):
             self._earlier = earlier(run_folder(trainer) / "run.json")
             tell(trainer, {**self.config, "run": self._facts})
 
+    def _keep_sources(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the user's own files into the run's folder, note their digests, and say which have changed."""
+        folder = run_folder(trainer)
+        changed = own_sources.changed(folder)
+        parts = [pl_module, *vars(pl_module).values(), trainer.datamodule, *trainer.callbacks]  # type: ignore[attr-defined]
+        digests, large = own_sources.keep(folder, own_sources.modules_of(parts), trainer.global_step)
+        self._facts["source"] = digests
+        if changed:
+            former = f"{own_sources.FOLDER}_until_step_{trainer.global_step}"
+            rank_zero_info(f"own code changed since the run began: {', '.join(changed)}; as it was: {folder / former}")
+        if large:
+            rank_zero_info(f"own code that is too large to be copied into the run's folder: {', '.join(large)}")
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             self._step = trainer.global_step
+            self._keep_sources(trainer, pl_module)
             self._write(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,6 +82,13 @@ class Record(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._loaded = int(checkpoint["global_step"])
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        say_changed(trainer.ckpt_path)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            say_changed(trainer.ckpt_path)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = run_of(trainer.ckpt_path)
@@ -107,7 +131,16 @@ class Record(Callback):
         content = self._facts
         if self._earlier:
             content = {**content, "from_step": self._step, "earlier": self._earlier}
-        (run_folder(trainer) / "run.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_whole(run_folder(trainer) / "run.json", json.dumps(content, indent=2) + "\n")
+
+
+def say_changed(checkpoint: str | Path | None) -> None:
+    """Say which of the user's own files have changed since the run of a checkpoint."""
+    if checkpoint is not None:
+        folder = Path(checkpoint).absolute().parent.parent
+        if changed := own_sources.changed(folder):
+            copies = folder / own_sources.FOLDER
+            rank_zero_info(f"own code changed since the run: {', '.join(changed)}; as it was: {copies}")
 
 
 def earlier(path: Path) -> list[Facts]:

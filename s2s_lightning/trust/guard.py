@@ -11,6 +11,7 @@ from typing import Any
 import jsonargparse
 from jsonargparse import _common
 
+from s2s_lightning.config.own_classes import no_module
 from s2s_lightning.errors import UserError, located
 from s2s_lightning.trust.names import allowed, known, mentioned, unknown
 
@@ -76,11 +77,11 @@ def broken_import(message: str) -> str | None:
             continue
         try:
             import_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
                 if "." in error.name:  # a part of a package, where the parser finds the right one
                     continue
-                return f"{name} names no class: there is no module {error.name} here or on the Python path"
+                return f"{name} names no class: {no_module(error.name, cls)}"
             return f"{module} cannot be imported: {located(error)}"
     return None
 

@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from s2s_lightning import PROGRAM
-from s2s_lightning.errors import UserError
+from s2s_lightning.config.own_classes import no_class
+from s2s_lightning.errors import UserError, located
 from s2s_lightning.trust.former import FORMER, former_names
 
 T = TypeVar("T")
@@ -133,6 +134,8 @@ def lookup(name: str, base: type[T], file: object) -> type[T]:
     cls: Any = known(base).get(name)
     if cls is None and is_trusted(name):
         cls = _imported(name, file)
+    if cls is None and is_trusted(name) and (problem := no_class(name)):
+        raise UserError(f"{file} names {name}, but {problem}")
     if cls is None:
         raise UserError(unknown(name, file, base.__name__))
     if not (isinstance(cls, type) and issubclass(cls, base)):
@@ -158,7 +161,9 @@ def _imported(name: str, file: object) -> Any:
         except ModuleNotFoundError as error:
             if error.name and ".".join(parts[:end]).startswith(error.name):
                 continue
-            raise
+            raise UserError(f"{file} needs {name}: {located(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{file} needs {name}: {located(error)}") from error
         for part in parts[end:]:
             found = getattr(found, part, None)
         return found

@@ -74,6 +74,9 @@ trainer: {{max_steps: 5}}
     assert result.code == 1
     assert [name for name, status in statuses(result).items() if status == "FAILS"] == ["reordering"]
     assert command("check", "--config", "model.yaml", "--model.decoder", f"{name}.Attending").code == 0
+    (folder / "run").mkdir()
+    (folder / "model.yaml").rename(folder / "run/config.yaml")
+    assert command("check", "run").code == 1
 
 
 def test_a_whole_family_of_ones_own_is_checked(folder: Path) -> None:
@@ -93,8 +96,10 @@ WRONG = {
     "{0}.Carry": "is no Seq2SeqModule, Encoder or Decoder",
     "{0}.py": "name one, as",
     "missing.py:FNet": "there is no file missing.py",
-    "missing.FNet": "there is no module missing here or on the Python path",
-    "Transformr": "Transformr names no class: did you mean Transformer?",
+    "missing.FNet": "there is no module missing: no missing.py in the working folder",
+    ".Net": "'.Net' names no class",
+    "last.ckpt": "last.ckpt is a checkpoint: give the folder of its run",
+    "Transformr": "'Transformr' names no class: did you mean Transformer?",
     "missing.yaml": "there is no configuration file missing.yaml",
     "{0}.Mixing --model.d_embeding 3": "did you mean --model.d_embedding?",
     "{0}.Mixing --model.encoder.layers 3": "--model.encoder.layers is not an option of Mixing",
@@ -133,10 +138,14 @@ def test_what_cannot_be_checked_is_one_line(folder: Path, arguments: str, said: 
 
 
 @pytest.mark.parametrize("module", ["syntax", "needs", "divides", "missing"])
-@pytest.mark.parametrize("option", ["--model {0}", "--model Hybrid --model.encoder {0}", "--data.tokenizer {0}"])
+@pytest.mark.parametrize(
+    "option",
+    ["--model {0}", "--model Hybrid --model.encoder {0}", "--data.tokenizer {0}", "--objective {0}", "--optimizer {0}"],
+)
 def test_fit_says_why_the_module_of_an_own_class_cannot_be_imported(folder: Path, option: str, module: str) -> None:
     write_wrong_files(folder)
     says = WRONG[f"{module}.{'FNet' if module == 'missing' else 'Net'}"]
+    says = says.removeprefix(module) if "imported" in says else says
     assert says in refused("fit", *option.format(f"{module}.Net").split())
 
 

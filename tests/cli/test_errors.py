@@ -184,12 +184,12 @@ class Typo:
         len(size)  # type: ignore[arg-type]
 
 
-def test_a_constructor_that_refuses_its_arguments_is_told_from_one_that_is_broken() -> None:
+def test_a_constructor_of_ones_own_that_fails_is_one_line() -> None:
     with pytest.raises(UserError, match="BatchNorm: wrong"):
         constructed(type("BatchNorm", (), {"__init__": raises(ValueError("wrong"))}))
     with pytest.raises(UserError, match=r"Typo: .*unexpected keyword argument 'siz'"):
         constructed(Typo, siz=3)
-    with pytest.raises(TypeError, match="has no len"):
+    with pytest.raises(UserError, match=r"Typo: TypeError: .*has no len.* \(.*test_errors\.py, line \d+\)"):
         constructed(Typo)
 
 

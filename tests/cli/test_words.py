@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from s2s_lightning.config.config_files import arranged
+from s2s_lightning.data.tokenizers.given import CheckpointFile, frozen_tokenizers
 from s2s_lightning.errors import UserError
 from s2s_lightning.files.run_checkpoints import checkpoint_in
 from tests.cli.conftest import Run, command, done
@@ -60,3 +61,16 @@ def test_a_run_without_a_checkpoint_and_a_folder_of_runs_are_named(tmp_path: Pat
         checkpoint_in(tmp_path / "several")
     with pytest.raises(UserError, match="run without a checkpoint"):
         checkpoint_in(tmp_path / "several" / "latest")
+
+
+def test_the_folder_of_a_run_stands_for_its_tokenizers(
+    trained: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = tmp_path / "second"
+    done("fit", "--config", config, "--data.tokenizer", trained.folder, "--trainer.max_steps", "1", "--run", second)
+    assert frozen_tokenizers(str(second)) == frozen_tokenizers(str(trained.best))
+    (tmp_path / "BPE").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="nor the path"):
+        CheckpointFile.named("BPE")  # the class
+    assert CheckpointFile.named("./BPE") == "./BPE"

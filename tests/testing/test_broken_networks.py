@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import Hybrid
-from s2s_lightning.model import MemoryShape, Seq2Seq
+from s2s_lightning.model import Memory, MemoryShape, Seq2Seq
 from s2s_lightning.testing import LAWS, BrokenLaw, Law, check_network
 from tests.testing import broken
 
@@ -58,6 +58,32 @@ def test_a_fault_is_found_by_the_laws_that_it_breaks(part: type[nn.Module], laws
 def test_each_law_is_broken_by_some_fault() -> None:
     found = set().union(*FAULTS.values())
     assert found == {law.name for law in LAWS} - {"shared context"}  # which tests/nn/test_attention.py breaks
+
+
+class Dropping(broken.Mixing):
+    """It drops half of what it reads while it trains, without a module."""
+
+    def forward(self, x: Tensor, padding: Tensor) -> Memory:
+        return super().forward(nn.functional.dropout(x, 0.5, self.training), padding)
+
+
+def test_a_law_that_says_nothing_of_a_network_is_not_applicable() -> None:
+    results = {result.law.name: result for result in check_network(network(Dropping))}
+    assert [name for name, result in results.items() if result.status != "ok"] == ["statistics"]
+    assert "training draws random numbers" in results["statistics"].said
+
+
+def test_the_row_that_differs_most_is_named() -> None:
+    model = network(broken.AcrossRows).double()
+    model.encoder.forward = lambda x, padding, forward=model.encoder.forward: last_row(forward(x, padding))  # type: ignore[method-assign]
+    assert "of row 3 change by up to 1" in next(r.said for r in check_network(model) if r.law.name == "company")
+
+
+def last_row(memory: Memory) -> Memory:
+    """A memory whose states change in the fourth row of four alone."""
+    states = torch.zeros_like(memory.states)
+    states[3:] = 1
+    return memory._replace(states=states)
 
 
 def test_a_failure_has_the_measured_numbers() -> None:

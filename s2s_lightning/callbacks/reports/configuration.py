@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from s2s_lightning import __version__
 from s2s_lightning.checkpoints.keys import CHECKPOINT_KEY, WAYS_TO_START, Config
+from s2s_lightning.files import write_whole
 from s2s_lightning.runs.trainer_queries import run_folder
 
 
@@ -32,7 +33,7 @@ class Configuration(Callback):
         path = run_folder(trainer) / "config.yaml"
         if path.is_file() and path.read_text(encoding="utf-8") != text:
             path.replace(path.with_name(f"config_until_step_{self.step}.yaml"))
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[CHECKPOINT_KEY] = {k: v for k, v in self.config.items() if k not in WAYS_TO_START}

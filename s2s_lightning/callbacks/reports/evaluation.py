@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from s2s_lightning.callbacks.reports.gathered_rows import Gathering, Split
 from s2s_lightning.data.round_trip import listed
 from s2s_lightning.evaluation.metrics import Metric, Score, Tokenize, corpus_scores, default_metrics
+from s2s_lightning.files import write_whole
 from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import at_step, has_texts, run_folder, texts, trained
 
@@ -75,7 +76,7 @@ class Evaluation(Gathering[Scored]):
         step = at_step(trainer) if trained(trainer)[0] else {}  # in fit, or in a test right after it
         pl_module.log_dict({**values, **step}, batch_size=1)
         self.signatures = {name: score.signature for name, score in scores.items() if score.signature}
-        unequal = texts(trainer).unequal(split, [row.index for row in rows]) if has_texts(trainer) else {}
+        unequal = unequal_of(trainer, split, rows)
         if unequal:
             pl_module.print(
                 f"{split}: references that no output can equal, which count as wrong: {listed(unequal, len(rows))}"
@@ -97,7 +98,7 @@ class Evaluation(Gathering[Scored]):
         """Write the scores into the run's folder, with the counts of unequal references and of cut outputs."""
         values = {name: score._asdict() for name, score in scores.items()}
         content = {"step": trained(trainer)[0], "scores": values, **counts}
-        (run_folder(trainer) / f"{split}_scores.json").write_text(json.dumps(content, indent=2) + "\n")
+        write_whole(run_folder(trainer) / f"{split}_scores.json", json.dumps(content, indent=2) + "\n")
 
 
 class EvaluationLog(Evaluation):
@@ -105,6 +106,12 @@ class EvaluationLog(Evaluation):
 
     def keep(self, trainer: Trainer, split: Split, scores: dict[str, Score], counts: dict[str, Any]) -> None:
         """Write nothing."""
+
+
+def unequal_of(trainer: Trainer, split: Split, rows: list[Scored]) -> dict[str, int]:
+    """Count the references that no output can equal; none where the data module does not know."""
+    known = has_texts(trainer) and hasattr(texts(trainer), "unequal")
+    return texts(trainer).unequal(split, [row.index for row in rows]) if known else {}
 
 
 def teacher_forced_scores(rows: list[Scored]) -> dict[str, Score]:

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from s2s_lightning.callbacks.reports.gathered_rows import Gathering, Output, Split, outputs_of
 from s2s_lightning.callbacks.reports.media import Cell, cell, log_table
 from s2s_lightning.errors import check_at_least
+from s2s_lightning.files import write_whole
 from s2s_lightning.model import Batch
 from s2s_lightning.runs.trainer_queries import run_folder, texts, trained
 
@@ -45,7 +46,7 @@ class Samples(Gathering[Output]):
             folder = run_folder(trainer)
             samples = [{"step": trained(trainer)[0], **row} for row in describe(trainer, split, rows)]
             append(folder / "samples.jsonl", samples)
-            (folder / "samples.md").write_text(table(read(folder / "samples.jsonl")), encoding="utf-8")
+            write_whole(folder / "samples.md", table(read(folder / "samples.jsonl")))
             log_table(trainer, "samples", COLUMNS, [row(sample) for sample in samples])
 
 

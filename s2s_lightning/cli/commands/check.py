@@ -14,6 +14,7 @@ from s2s_lightning import PROGRAM
 from s2s_lightning.checkpoints.checkpoint import instantiate
 from s2s_lightning.cli.fit import CLI
 from s2s_lightning.config.did_you_mean import closest, did_you_mean
+from s2s_lightning.config.own_classes import no_class, no_module
 from s2s_lightning.config.parser import concrete_subclasses
 from s2s_lightning.errors import UserError, located
 from s2s_lightning.model import Decoder, Encoder
@@ -29,7 +30,7 @@ A network is built with a toy vocabulary, in float64. Each law is a line: ok, FA
 the measured numbers and where to look.
 
 CONFIG-or-CLASS:
-  model.yaml            a configuration of fit
+  model.yaml            a configuration of fit, or the folder of a run
   my_model.MyModel      a class of a module in the working folder or on the Python path
   my_model.py:MyModel   a class of a file; its name can be left out where the file has one
   MyModel is a Seq2SeqModule, or an Encoder or a Decoder, which gets a partner of this package.
@@ -94,6 +95,10 @@ def arranged(words: list[str]) -> list[str]:
         return words
     if target.endswith((".yaml", ".yml")):
         return ["--config", target, *rest]
+    if (Path(target) / "config.yaml").is_file():  # the folder of a run
+        return ["--config", str(Path(target) / "config.yaml"), *rest]
+    if target.endswith(".ckpt"):
+        raise UserError(f"{target} is a checkpoint: give the folder of its run, which has the configuration")
     cls = named(target)
     if issubclass(cls, Seq2SeqModule):
         return ["--model", full_name(cls), *rest]
@@ -114,7 +119,7 @@ def named(target: str) -> type[Any]:
     if path.endswith(".py"):
         module = from_file(Path(path).expanduser())
         name = name or only_class(module, path)
-    elif "." in target:
+    elif "." in target.strip("."):
         path, _, name = target.rpartition(".")
         module = imported(path, target)
     else:
@@ -122,12 +127,10 @@ def named(target: str) -> type[Any]:
         if target in ours:
             return ours[target]
         hint = did_you_mean(closest(target, ours)) or ": give a YAML file, MODULE.CLASS or FILE.py:CLASS"
-        raise UserError(f"{target} names no class{hint}")
+        raise UserError(f"{target!r} names no class{hint}")
     cls = getattr(module, name, None)
     if cls is None:
-        choice = classes_of(module)
-        hint = did_you_mean(closest(name, choice)) or (f"; it has {', '.join(choice)}" if choice else "")
-        raise UserError(f"{path} has no class {name}{hint}")
+        raise UserError(no_class(f"{module.__name__}.{name}"))
     if not (isinstance(cls, type) and issubclass(cls, KINDS)):
         raise UserError(f"{target} is no Seq2SeqModule, Encoder or Decoder: make it a subclass of one")
     return cls
@@ -151,7 +154,7 @@ def from_file(path: Path) -> ModuleType:
     module = sys.modules[name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UserError(f"{path} cannot be imported: {located(error)}") from error
     return module
@@ -163,9 +166,9 @@ def imported(module: str, target: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         if error.name and (module + ".").startswith(error.name + "."):
-            raise UserError(f"{target}: there is no module {error.name} here or on the Python path") from error
+            raise UserError(f"{target}: {no_module(error.name, target.rpartition('.')[2])}") from error
         raise UserError(f"{module} cannot be imported: {located(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{module} cannot be imported: {located(error)}") from error
 
 

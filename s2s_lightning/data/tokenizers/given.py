@@ -153,13 +153,14 @@ def _with_specials(text: str, specials: set[str]) -> str:
 
 
 class CheckpointFile(str):
-    """The name of a checkpoint where a tokenizer is expected: it ends in .ckpt."""
+    """The name of a checkpoint where a tokenizer is expected: it ends in .ckpt, or is a folder's path with a slash."""
 
     @classmethod
     def named(cls, value: Any) -> Self:
         """Raises ValueError for anything else."""
-        if not (isinstance(value, str) and value.endswith(".ckpt")):
-            raise ValueError("not the name of a checkpoint, which ends in .ckpt")
+        # a bare word is always the name of a class: a folder called BPE must not replace BPE
+        if not (isinstance(value, str) and (value.endswith(".ckpt") or ("/" in value and Path(value).is_dir()))):
+            raise ValueError("not the name of a checkpoint, which ends in .ckpt, nor the path of a run's folder")
         return cls(value)
 
     def __fspath__(self) -> str:

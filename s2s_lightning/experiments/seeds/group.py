@@ -11,6 +11,7 @@ from pathlib import Path
 from s2s_lightning.config.config_files import config_files, mapping
 from s2s_lightning.errors import UserError, make_folder
 from s2s_lightning.experiments.sweeps.sweep_settings import differences
+from s2s_lightning.files import write_whole
 from s2s_lightning.runs.finished import is_finished
 
 
@@ -52,7 +53,7 @@ class Group:
         make_folder(folder)
         file = folder / "seeds.json"
         if not any(folder.glob("seed_*/run.json")):
-            file.write_text(json.dumps(said, indent=2) + "\n")
+            write_whole(file, json.dumps(said, indent=2) + "\n")
         elif changes := list(differences(json.loads(file.read_text()), said)):
             raise UserError(
                 f"the seeds in {folder} are of another configuration ({'; '.join(changes)}): undo the change, or give "

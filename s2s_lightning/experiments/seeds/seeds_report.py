@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from s2s_lightning import PROGRAM
 from s2s_lightning.experiments.jobs.columns import aligned, markdown, shown
 from s2s_lightning.experiments.seeds.group import Group, Seed
+from s2s_lightning.files import write_whole
 from s2s_lightning.runs.results import Result, result
 
 Found = dict[int, Result]
@@ -24,7 +25,7 @@ def report(group: Group) -> str:
     if not found:
         return "\n".join(["no seed has a result yet", *lines])
     head, body = cells(found)
-    (group.folder / "table.md").write_text(markdown(head, body), encoding="utf-8")
+    write_whole(group.folder / "table.md", markdown(head, body))
     write_csv(group.folder / "table.csv", found)
     monitor = next(iter(found.values())).monitor
     note = f"of the best checkpoint by {monitor}"

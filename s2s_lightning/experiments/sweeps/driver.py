@@ -21,6 +21,7 @@ from s2s_lightning.experiments.sweeps.screen import Screen
 from s2s_lightning.experiments.sweeps.study import Study
 from s2s_lightning.experiments.sweeps.trial_process import TrialProcess
 from s2s_lightning.experiments.sweeps.trials import BEAT
+from s2s_lightning.files import write_whole
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -134,7 +135,7 @@ class Driver:
         folder.mkdir(parents=True, exist_ok=True)
         sweep, arguments = self.study.sweep, nested(self.study.values(trial))
         file = folder / f"{sweep.name}.json"  # a training whose only configuration it is takes its run's name from it
-        file.write_text(json.dumps(arguments, indent=2) + "\n")
+        write_whole(file, json.dumps(arguments, indent=2) + "\n")
         words = command_line(sweep, arguments, file)
         trial.set_user_attr("command", words)
         said: dict[str, Any] = {"number": trial.number, "metric": sweep.metric.name, "may_stop": bool(sweep.stopping)}

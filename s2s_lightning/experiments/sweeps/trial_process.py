@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.experiments.jobs.process import Process
+from s2s_lightning.files import write_whole
 
 VARIABLE = "S2S_LIGHTNING_TRIAL"
 """Environment variable with the trial's folder."""
@@ -38,7 +39,7 @@ class TrialProcess(Process):
     def __init__(
         self, folder: Path, words: Sequence[str], said: Mapping[str, Any], environment: Mapping[str, str]
     ) -> None:
-        (folder / "trial.json").write_text(json.dumps({**said, "command": list(words)}, indent=2) + "\n")
+        write_whole(folder / "trial.json", json.dumps({**said, "command": list(words)}, indent=2) + "\n")
         self._reports = folder / "reports.jsonl"
         self._reports.write_text("")
         self._read = 0

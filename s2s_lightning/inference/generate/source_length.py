@@ -51,7 +51,8 @@ class Cutter:
         """The pieces of a request; ``number`` is its line, from 1.
 
         Raises:
-            UserError: it is too long, and to be refused, or to be split although it has constraints.
+            UserError: it is too long, and to be refused, or to be split although it has constraints; or no cut makes
+                it fit, because a single character has too many tokens.
         """
         if self._fits(request.text):
             return [Piece(request)]
@@ -60,18 +61,31 @@ class Cutter:
                 f"line {number}: {self.count(request.text):,} tokens, and --max_source_length is {self.max_tokens}; "
                 "raise it, or take --long split or --long truncate"
             )
-        self.cut += 1
         if self.rule == "truncate":
-            return [Piece(request._replace(text=self._beginning(request.text)))]
+            kept = self._beginning(request.text)
+            self._check([kept] if kept else [request.text], number)
+            self.cut += 1
+            return [Piece(request._replace(text=kept))]
         if request.constraints:
             raise UserError(f"line {number} is to be split, and none knows which piece its constraints belong to")
-        texts = self._split(request.text.strip())
+        texts = list(self._split(request.text.strip()))
+        self._check([text for text, _ in texts], number)
+        self.cut += 1
         first, *others = (Piece(request._replace(text=text), separator) for text, separator in texts)
         return [first, *(piece._replace(request=piece.request._replace(prefix="")) for piece in others)]
 
+    def _check(self, texts: list[str], number: int) -> None:
+        """Raise a UserError if one of the pieces is too long all the same."""
+        for text in texts:
+            if not self._fits(text):
+                raise UserError(
+                    f"line {number}: {text[:20]!r} has {self.count(text):,} tokens and no place to cut it, and "
+                    f"--max_source_length is {self.max_tokens}; raise it"
+                )
+
     def _fits(self, text: str) -> bool:
-        # no tokenizer makes more tokens than bytes
-        return self.max_tokens is None or len(text.encode()) <= self.max_tokens or self.count(text) <= self.max_tokens
+        # always counted: normalization makes more tokens than the text has bytes (18 of U+FDFA's 3 under NFKC)
+        return self.max_tokens is None or self.count(text) <= self.max_tokens
 
     def _beginning(self, text: str) -> str:
         """As much of it as fits, whole words if there is one."""

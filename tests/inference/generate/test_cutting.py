@@ -1,10 +1,12 @@
 """Long sources: pieces fit, lose nothing but white space, and are as large as halving makes them."""
 
+import unicodedata
+
 import pytest
 
 from s2s_lightning.errors import UserError
 from s2s_lightning.inference.generate.requests import Request
-from s2s_lightning.inference.generate.source_length import Cutter, Piece
+from s2s_lightning.inference.generate.source_length import Cutter, Piece, Rule
 
 TEXTS = [
     "One sentence. Another one! A third, which is long? And so on.",
@@ -57,3 +59,20 @@ def test_what_fits_is_left_as_it_is() -> None:
     cutter = Cutter(words, words(TEXTS[1]), "split")
     assert cutter(Request(TEXTS[1]), 1) == [Piece(Request(TEXTS[1]))]
     assert cutter.cut == 0
+
+
+def normalized(text: str) -> int:
+    return len(unicodedata.normalize("NFKC", text))
+
+
+@pytest.mark.parametrize("rule", ["split", "truncate", "error"])
+def test_the_limit_counts_tokens_after_normalization(rule: Rule) -> None:
+    cutter = Cutter(normalized, 5, rule)
+    with pytest.raises(UserError, match=r"line 2: .*18 tokens"):
+        cutter(Request("\ufdfa"), 2)  # 3 bytes, 18 characters under NFKC
+    assert cutter.cut == 0
+
+
+def test_pieces_of_ligatures_fit_after_normalization() -> None:
+    pieces = Cutter(normalized, 3, "split")(Request("\ufb03\ufb03"), 1)  # "ffi" twice
+    assert [piece.request.text for piece in pieces] == ["\ufb03", "\ufb03"]
