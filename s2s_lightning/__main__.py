@@ -18,8 +18,7 @@ from s2s_lightning import PROGRAM, __version__
 from s2s_lightning.cli.command_table import COMMANDS, USUAL_NAMES
 from s2s_lightning.cluster import failures, signals
 from s2s_lightning.cluster.place import place
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
-from s2s_lightning.errors import UserError, user_error_of, without_secrets
+from s2s_lightning.errors import UserError, closest, did_you_mean, user_error_of, without_secrets
 from s2s_lightning.files.file_names import full_output, replace_closed
 
 TRAINER = ("fit", "validate", "test", "predict")

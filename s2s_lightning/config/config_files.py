@@ -8,10 +8,9 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
 from s2s_lightning.config.shipped import names, shipped
 from s2s_lightning.config.yaml_files import parse_yaml, read_yaml
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, closest, did_you_mean
 
 EVALUATIONS = ("validate", "test", "predict")
 

@@ -16,13 +16,12 @@ import jsonargparse
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from s2s_lightning.config.did_you_mean import closest, closest_key, did_you_mean
 from s2s_lightning.config.nulls import refuse_nulls
-from s2s_lightning.config.own_classes import PACKAGES, no_class, wrong_base
 from s2s_lightning.config.yaml_files import check_yaml
-from s2s_lightning.errors import UserError, from_own_code, located
+from s2s_lightning.errors import UserError, closest, closest_key, did_you_mean, from_own_code, located
 from s2s_lightning.trust.guard import broken_import
 from s2s_lightning.trust.names import DOTTED, unknown
+from s2s_lightning.trust.own_classes import PACKAGES, no_class, wrong_base
 
 USUAL_NAMES = {
     **dict.fromkeys(("learning_rate", "lr"), "optimizer.lr"),

@@ -11,9 +11,9 @@ from typing import Any
 import jsonargparse
 from jsonargparse import _common
 
-from s2s_lightning.config.own_classes import no_module
 from s2s_lightning.errors import UserError, located
 from s2s_lightning.trust.names import allowed, known, mentioned, unknown
+from s2s_lightning.trust.own_classes import no_module
 
 OURS = "s2s_lightning"
 

@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from s2s_lightning import PROGRAM
-from s2s_lightning.config.own_classes import no_class
 from s2s_lightning.errors import UserError, located
 from s2s_lightning.trust.former import FORMER, former_names
+from s2s_lightning.trust.own_classes import no_class
 
 T = TypeVar("T")
 

@@ -14,9 +14,8 @@ from torch import Tensor
 from s2s_lightning.callbacks.checkpointing.epoch_over import epoch_over
 from s2s_lightning.callbacks.checkpointing.restart import batches_seen, ends_here, move, settle
 from s2s_lightning.checkpoints.keys import SAVED_AT
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
 from s2s_lightning.data.position import in_window
-from s2s_lightning.errors import UserError, check_at_least
+from s2s_lightning.errors import UserError, check_at_least, closest, did_you_mean
 from s2s_lightning.evaluation.metrics import lower_is_better
 from s2s_lightning.runs.folder import become_latest
 from s2s_lightning.runs.growing_files import LINES, lines_of

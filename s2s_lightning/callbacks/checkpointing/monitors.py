@@ -8,8 +8,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
 from s2s_lightning.callbacks.reports.evaluation import Evaluation
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, closest, did_you_mean
 
 ALWAYS = ("train/*", "lr-*", "step", "epoch", "gradient_flow/*", "val/attention_*", "val/alignment_error_rate")
 """Names that callbacks of ours or of Lightning log, or may log, besides the evaluation."""

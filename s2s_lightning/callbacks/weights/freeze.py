@@ -4,8 +4,7 @@ from fnmatch import fnmatchcase
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, closest, did_you_mean
 from s2s_lightning.runs.trainer_queries import network
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from s2s_lightning import PROGRAM
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, closest, did_you_mean
 
 PATHS = {"FILE", "FOLDER", "DIR", "CHECKPOINT", "SRC", "TGT", "REF", "HYP", "RUN"}
 """Names of arguments in the help that are paths: in these a leading ``~`` is the user's home."""

@@ -13,15 +13,14 @@ from typing import Any
 from s2s_lightning import PROGRAM
 from s2s_lightning.checkpoints.checkpoint import instantiate
 from s2s_lightning.cli.fit import CLI
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
-from s2s_lightning.config.own_classes import no_class, no_module
 from s2s_lightning.config.parser import concrete_subclasses
-from s2s_lightning.errors import UserError, located
+from s2s_lightning.errors import UserError, closest, did_you_mean, located
 from s2s_lightning.model import Decoder, Encoder
 from s2s_lightning.testing import SRC_VOCAB, TGT_VOCAB, Result, check_network
 from s2s_lightning.testing.laws import NOT_TRIED
 from s2s_lightning.training.module import Seq2SeqModule
 from s2s_lightning.trust.names import allow, full_name
+from s2s_lightning.trust.own_classes import no_class, no_module
 
 HELP = f"""usage: {PROGRAM} check CONFIG-or-CLASS [--json] [--model.OPTION VALUE]...
 

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, closest, did_you_mean
 from s2s_lightning.evaluation.metrics import (
     ROUGE,
     TER,

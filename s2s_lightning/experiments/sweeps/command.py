@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, closest, did_you_mean
 from s2s_lightning.experiments.sweeps.sweep_settings import Sweep
 
 VARIABLE = re.compile(r"\$\{envvar:(\w+)\}")

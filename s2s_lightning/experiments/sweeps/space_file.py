@@ -3,8 +3,7 @@
 import math
 from typing import Any
 
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, closest, did_you_mean
 from s2s_lightning.experiments.sweeps.space import KINDS, Parameter, Settings
 
 KEYS = ("distribution", *dict.fromkeys(key for kind in KINDS.values() for key in (*kind.needs, *kind.defaults)))

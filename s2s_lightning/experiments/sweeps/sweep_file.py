@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
 from s2s_lightning.config.yaml_files import read_yaml
-from s2s_lightning.errors import UserError
+from s2s_lightning.errors import UserError, closest, did_you_mean
 from s2s_lightning.experiments.sweeps.command import command_line
 from s2s_lightning.experiments.sweeps.space import GRID_KINDS, Parameter
 from s2s_lightning.experiments.sweeps.space_file import parameters

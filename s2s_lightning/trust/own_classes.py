@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from s2s_lightning.config.did_you_mean import closest, did_you_mean
-from s2s_lightning.errors import shown
+from s2s_lightning.errors import closest, did_you_mean, shown
 
 PACKAGES = ("s2s_lightning.", "lightning.", "torch.")
 """Beginnings of the names of classes that are not the user's own."""
