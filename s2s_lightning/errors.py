@@ -1,4 +1,4 @@
-"""The one exception that reaches the user as a line of text, secrets in it hidden, and the right name for a misspelt one."""
+"""The one exception that reaches the user as a line of text, without secrets, and the right name for a misspelt one."""
 
 import os
 import re
