@@ -42,14 +42,14 @@ FAULTS = {
 """Class path -> a part of its line."""
 
 SLOTS = {
-    "--model": "s2s_lightning.training.module.Seq2SeqModule",
+    "--model": "s2s_lightning.training.Seq2SeqModule",
     "--data.corpus": "s2s_lightning.data.Corpus",
     "--data.tokenizer": "s2s_lightning.data.Tokenizer",
     "--objective": "s2s_lightning.objectives.Objective",
     "--decoding": "s2s_lightning.decoding.Decoding",
     "--optimizer": "torch.optim.Optimizer",
     "--trainer.callbacks": "lightning.Callback",
-    "--evaluation.metrics": "s2s_lightning.evaluation.metrics.Metric",
+    "--evaluation.metrics": "s2s_lightning.evaluation.Metric",
 }
 """Option -> the base class of what it names."""
 
