@@ -35,6 +35,9 @@ class ConstrainedBeam(Beam):
         if not any(demands.phrases or []):
             return sentences
         assert demands.phrases is not None
+        if self.manners.bad_words is not None:
+            for way in (way for several in demands.phrases for phrase in several for way in phrase[:1]):
+                self.manners.bad_words.refuse("constraint", way)
         phrases = Phrases.of(demands.phrases, src_padding.device)
         rules = sentences.rules
         needed = (rules.prefix != PAD).sum(1) + phrases.room() + 1

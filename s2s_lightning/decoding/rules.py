@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from s2s_lightning import PAD
+from s2s_lightning.decoding.bad_words import BadWords
 from s2s_lightning.decoding.limits import LengthLimited, Limits
 from s2s_lightning.decoding.search import Demands, Tools
 from s2s_lightning.errors import UserError, check_at_least
@@ -23,12 +24,12 @@ class Manners(NamedTuple):
     Attributes:
         no_repeat_ngram: no n-gram of this length occurs twice; 0 allows all.
         repetition_penalty: what the log-probability of a token is multiplied by once the output contains it.
-        bad_words: sequences of ids that no output contains.
+        bad_words: texts that no output contains; None allows all.
     """
 
     no_repeat_ngram: int = 0
     repetition_penalty: float = 1.0
-    bad_words: tuple[tuple[int, ...], ...] = ()
+    bad_words: BadWords | None = None
 
     @property
     def idle(self) -> bool:
@@ -87,8 +88,8 @@ def mannered(scores: Tensor, tokens: Tensor, manners: Manners) -> Tensor:
         scores.scatter_(1, tokens, said * manners.repetition_penalty)
     if manners.no_repeat_ngram:
         forbid_repeated(scores, tokens, manners.no_repeat_ngram)
-    for word in manners.bad_words:
-        forbid_sequence(scores, tokens, word)
+    if manners.bad_words is not None:
+        manners.bad_words.forbid(scores, tokens)
     return scores
 
 
@@ -105,15 +106,6 @@ def forbid_repeated(scores: Tensor, tokens: Tensor, n: int) -> None:
     scores.masked_fill_(forbidden.bool(), -torch.inf)
 
 
-def forbid_sequence(scores: Tensor, tokens: Tensor, word: Sequence[int]) -> None:
-    """The score of the last id of ``word`` becomes -inf where tokens (N, t) end in the others."""
-    before = len(word) - 1
-    if tokens.shape[1] <= before:
-        return
-    begun = tokens[:, tokens.shape[1] - before :] == tokens.new_tensor(word[:-1])
-    scores[:, word[-1]].masked_fill_(begun.all(1), -torch.inf)
-
-
 class Ruled(LengthLimited):
     """A search whose outputs are held to rules.
 
@@ -125,10 +117,11 @@ class Ruled(LengthLimited):
             arXiv:1705.04304); 0 allows it.
         repetition_penalty: what the log-probability of each token that the output contains already is multiplied by:
             above 1 it becomes less probable (Keskar et al., 2019, 4.1, arXiv:1909.05858, on logits); 1 changes nothing.
-        bad_words: texts that no output contains, as the tokenizer cuts them at the beginning and after a space.
+        bad_words: texts that no output contains, in whatever pieces; within words, too, but for one that begins with a
+            space. Source words that a network copies are not looked at.
 
     Raises:
-        UserError: a negative n-gram, or a penalty that is not above 0.
+        UserError: a negative n-gram, a penalty that is not above 0, or an empty bad word.
     """
 
     def __init__(
@@ -145,21 +138,23 @@ class Ruled(LengthLimited):
             raise UserError(
                 f"repetition_penalty={repetition_penalty}: it must be above 0 and finite; 1 changes nothing"
             )
+        if not all(word.strip() for word in bad_words):
+            raise UserError(f"bad_words={list(bad_words)}: an empty text is in every output; leave it out")
         self.bad_words = tuple(bad_words)
         self.attached = not bad_words
         self.manners = Manners(no_repeat_ngram, repetition_penalty)
 
     def attach(self, tools: Tools) -> None:
         super().attach(tools)
-        words = (tuple(ids) for text in self.bad_words for ids in tools.encode(text))
-        self.manners = self.manners._replace(bad_words=tuple(dict.fromkeys(filter(None, words))))
-        self.attached = True  # a text that the tokenizer cannot write has no ids, and needs none
+        if self.bad_words:
+            self.manners = self.manners._replace(bad_words=BadWords(self.bad_words, tools.decode))
+        self.attached = True
 
     def rules(self, src_padding: Tensor, demands: Demands) -> Rules:
         """Of each sentence; src_padding (B, S), True at padding. A prefix is never cut, however long.
 
         Raises:
-            UserError: phrases are asked for, of a search that does not heed them.
+            UserError: phrases are asked for, of a search that does not heed them; or a prefix has a bad word.
         """
         if any(demands.phrases or []):
             raise UserError(
@@ -170,5 +165,8 @@ class Ruled(LengthLimited):
         prefix = demands.prefix
         if prefix is None:
             prefix = limits.longest.new_full((len(src_padding), 0), PAD)
+        if self.manners.bad_words is not None:
+            for ids in prefix.tolist():
+                self.manners.bad_words.refuse("prefix", [token for token in ids if token != PAD])
         longest = torch.maximum(limits.longest, (prefix != PAD).sum(1))
         return Rules(Limits(limits.shortest, longest), prefix)

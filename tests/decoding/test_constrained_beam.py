@@ -144,13 +144,19 @@ def test_a_phrase_that_the_prefix_says_is_said() -> None:
 
 
 def test_what_cannot_be_complete_is_cut_and_says_so() -> None:
-    """A bad word goes before a phrase that contains it; the other sentence is none the worse."""
-    beam = ConstrainedBeam(4, n_best=2, max_length=4, bad_words=["bad"])
-    beam.attach(tools(encode=lambda text: [[4]]))
-    impossible, possible = search(beam, sources(2), [[[[4, 5]]], [[[5]]]])
+    """A rule goes before a phrase that breaks it; the other sentence is none the worse."""
+    beam = ConstrainedBeam(4, n_best=2, max_length=3, no_repeat_ngram=1)
+    impossible, possible = search(beam, sources(2), [[[[4, 4]]], [[[5]]]])
     assert [h.finished for h in impossible] == [False, False]
-    assert all(len(h.tokens) == 4 and 4 not in h.tokens for h in impossible)
-    assert all(contains(h.tokens, [[[5]]]) and 4 not in h.tokens for h in possible)
+    assert all(len(set(h.tokens)) == len(h.tokens) == 3 for h in impossible)
+    assert all(contains(h.tokens, [[[5]]]) for h in possible)
+
+
+def test_a_phrase_with_a_bad_word_is_refused() -> None:
+    beam = ConstrainedBeam(4, bad_words=["bad"])
+    beam.attach(tools(decode=lambda ids: "".join("bad" if i == 4 else "-" for i in ids)))
+    with pytest.raises(UserError, match="the constraint 'bad-' contains the bad word 'bad'"):
+        search(beam, sources(1), [[[[4, 5]]]])
 
 
 def test_no_ngram_is_repeated_even_for_a_phrase() -> None:

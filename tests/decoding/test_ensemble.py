@@ -98,7 +98,7 @@ def test_more_weight_brings_it_nearer_to_a_member() -> None:
 
 def test_the_inner_search_gets_tools_and_demands() -> None:
     ensemble = Ensemble(["other"], search=Greedy(bad_words=["bad"], max_length=4))
-    ensemble.attach(tools(network=lambda _: gru(), encode=lambda _: [[4]]))
+    ensemble.attach(tools(network=lambda _: gru(), decode=lambda ids: "".join("bad" if i == 4 else "-" for i in ids)))
     prefix = torch.tensor([[6, 5]] * 4)
     for (found,) in ensemble(gru(), *padded(sources(4)), demands=Demands(prefix)):
         assert found.tokens[:2] == [6, 5]

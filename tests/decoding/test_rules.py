@@ -10,7 +10,7 @@ from s2s_lightning import EOS, PAD
 from s2s_lightning.decoding import Average, Beam, Decoding, Demands, Greedy, Hypothesis, Sampling, Tools
 from s2s_lightning.errors import UserError
 from tests.decoding import slow
-from tests.decoding.fakes import WORDS, Table, assert_same, padded, sources
+from tests.decoding.fakes import Table, assert_same, padded, sources
 from tests.decoding.slow import Book
 
 MODEL = Table()
@@ -18,15 +18,15 @@ MODEL = Table()
 PREFIXES = [(4,), (), (3, 3, 5), (5, 4, 3, 3, 4, 5, 3, 4)]
 """Of unequal lengths; the last is longer than any output may be."""
 
-BAD = {"a": [[4]], "b": [[3, 5], [5, 5, 3]], "all": [[word] for word in WORDS], "unwritable": []}
-"""Texts and their ids."""
+LETTERS = {3: "c", 4: "a", 5: "b"}
+"""The text of each word."""
 
 BOOKS: dict[str, tuple[Book, dict[str, Any]]] = {
     "no word twice": (Book(ngram=1), {"no_repeat_ngram": 1}),
     "no pair twice": (Book(ngram=2), {"no_repeat_ngram": 2}),
     "no triple twice": (Book(ngram=3), {"no_repeat_ngram": 3}),
     "a bad word": (Book(bad=((4,),)), {"bad_words": ["a"]}),
-    "bad words of several ids": (Book(bad=((3, 5), (5, 5, 3))), {"bad_words": ["b", "unwritable"]}),
+    "bad words of several ids": (Book(bad=((3, 5), (5, 5, 3))), {"bad_words": ["cb", "bbc", "unwritable"]}),
     "penalty": (Book(penalty=1.5), {"repetition_penalty": 1.5}),
     "reward": (Book(penalty=0.5), {"repetition_penalty": 0.5}),
     "all, and a minimum": (
@@ -34,13 +34,13 @@ BOOKS: dict[str, tuple[Book, dict[str, Any]]] = {
         {"no_repeat_ngram": 2, "repetition_penalty": 1.3, "bad_words": ["a"], "min_length": 3},
     ),
     "dead ends": (Book(ngram=1, shortest=5), {"no_repeat_ngram": 1, "min_length": 5}),
-    "nothing at all": (Book(bad=((3,), (4,), (5,)), shortest=3), {"bad_words": ["all"], "min_length": 3}),
+    "nothing at all": (Book(bad=((3,), (4,), (5,)), shortest=3), {"bad_words": ["a", "b", "c"], "min_length": 3}),
 }
 
 
 def tools(**others: Any) -> Tools:
     refuse: Any = None
-    return Tools(refuse, refuse, BAD.__getitem__, lambda ids: " ".join(map(str, ids)))._replace(**others)
+    return Tools(refuse, refuse, refuse, lambda ids: "".join(LETTERS.get(i, "") for i in ids))._replace(**others)
 
 
 def made(search: Callable[..., Decoding], *args: int, **settings: Any) -> Decoding:
@@ -101,7 +101,7 @@ def test_samples_keep_the_rules(rules: tuple[Book, dict[str, Any]]) -> None:
 SEARCHES: dict[str, Decoding] = {
     "greedy": made(Greedy),
     "beam": made(Beam, 3, n_best=3),
-    "beam under rules": made(Beam, 3, n_best=2, no_repeat_ngram=1, bad_words=["b"], min_length=3),
+    "beam under rules": made(Beam, 3, n_best=2, no_repeat_ngram=1, bad_words=["bb", "aa"], min_length=3),
     "sampling": made(Sampling, num_samples=5),
 }
 
