@@ -63,7 +63,7 @@ def warning(model: Seq2Seq, batch: Batch) -> str | None:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Within, a network is evaluated; after it, its parts and all generators are as they were."""
+    """Evaluate a network within the context; after it, its parts and all generators are as they were."""
     attributes = [(part, dict(vars(part))) for part in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     device = next(model.parameters()).device

@@ -235,12 +235,12 @@ class CLI(LightningCLI):
                 self.config[way] = str(checkpoint_in(path).resolve())
 
     def _typed_in_full(self) -> bool:
-        """Whether the command line that began the run is typed once more: the checkpoint has nothing to add to it."""
+        """True if the command line that began the run is typed once more: the checkpoint has nothing to add to it."""
         begins = any(self.given.get(key) for key in ("model", *WAYS_TO_START))
         return bool(self.given.get("run")) and begins
 
     def _stored(self, given: Config) -> Config:
-        """What is said by the checkpoint that the run starts from."""
+        """Return the configuration of the checkpoint that the run starts from."""
         if given.get("ckpt_path") and given.get("init_from"):
             raise UserError("--ckpt_path goes on with a run and --init_from begins one: give one of them")
         if path := given.get("ckpt_path"):
@@ -316,7 +316,7 @@ class CLI(LightningCLI):
         return config
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        """With the run's own folder, its logger, and the default callbacks beside the user's."""
+        """Build the trainer with the run's own folder, its logger, and the default callbacks beside the user's."""
         if size := torchrun_size():
             config["num_nodes"], processes = size
             config["devices"] = processes if config["devices"] == "auto" else config["devices"]
@@ -346,7 +346,7 @@ class CLI(LightningCLI):
         return enter(self.run.folder)
 
     def _default_callbacks(self, config: dict[str, Any], callbacks: list[Callback]) -> list[Callback]:
-        """Those of the command line, but for what the user has switched off or brought."""
+        """Return the callbacks of the command line, without those that the user has switched off or brought."""
         kept = beside(as_list(config["callbacks"]), callbacks, progress=config["enable_progress_bar"] is not False)
         checkpoints: BestAndLast = self.config_init.checkpoint
         saves = config["enable_checkpointing"] is not False

@@ -1,4 +1,4 @@
-"""From text to batches: corpora, tokenizers, prepared ids, bucketing, and the data module that joins them."""
+"""Data: corpora, tokenizers, prepared ids, bucketing, and the data module that joins them."""
 
 from s2s_lightning.data.corpora import CMUDict, Corpus, Generated, Hub, Pair, Saved, Table, TargetSide, TextFiles
 from s2s_lightning.data.datamodule import Seq2SeqData

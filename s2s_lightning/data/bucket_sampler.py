@@ -1,4 +1,4 @@
-"""Which pairs make a batch, and in which order: batches of like length, up to a budget of padded tokens.
+"""Batches of pairs of similar length, up to a budget of padded tokens, and their order.
 
 All of it is a pure function of (lengths, seed, epoch), so that every rank computes the same plan and takes its share.
 Lengths count EOS. N pairs, M batches.
@@ -43,12 +43,12 @@ class Lengths(NamedTuple):
     tgt: IntArray
 
     def longest(self, rows: IntArray) -> IntArray:
-        """Of each row its longer side, which is what fills the budget."""
+        """Return the longer side of each row, which fills the budget."""
         return np.maximum(self.src[rows], self.tgt[rows])
 
 
 class Budget(NamedTuple):
-    """How large a batch may be.
+    """Size of a batch.
 
     Attributes:
         max_tokens: rows times the longest sentence of either side, padding included.
@@ -71,13 +71,13 @@ class Budget(NamedTuple):
         return np.array(bounds)
 
     def rows(self, longest: IntArray) -> int:
-        """How many of the first pairs of lengths (N,) make a batch."""
+        """Return how many of the first pairs of lengths (N,) make a batch."""
         widest = np.maximum.accumulate(longest[: max(1, self.max_tokens // int(longest[0]))])
         fits = widest * np.arange(1, len(widest) + 1) <= self.max_tokens
         return max(1, int(np.count_nonzero(fits)))
 
     def spare(self, count: int) -> int:
-        """How many batches of ``count`` an epoch may have more than another."""
+        """Return how many batches of ``count`` an epoch may have more than another."""
         return count // 100 if self.batch_size is None else 0
 
 
@@ -196,12 +196,12 @@ class BucketSampler(RankSampler):
         self.begin_at(start)
 
     def begin_at(self, start: Position) -> None:
-        """Where the next epoch begins, and which it is; workers may ask before Lightning says it."""
+        """Set where the next epoch begins, and which it is; workers may ask before Lightning says it."""
         self.start = start
         self.set_epoch(start.epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """What is drawn next; Lightning calls it at the start of each epoch."""
+        """Set the epoch that is drawn next; Lightning calls it at the start of each epoch."""
         self.epoch = epoch
 
     @property
@@ -280,11 +280,11 @@ class BucketSampler(RankSampler):
 
     @property
     def limited(self) -> bool:
-        """Whether an epoch is cut short."""
+        """True if an epoch is cut short."""
         return self.limit != 1.0 and self.limit != self._steps
 
     def _spare(self, count: int) -> int:
-        """How many batches of ``count`` another epoch may have more."""
+        """Return how many batches of ``count`` another epoch may have more."""
         return self.budget.spare(count)
 
     def _smaller(self, count: int) -> Plan:

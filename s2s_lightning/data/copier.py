@@ -11,7 +11,7 @@ IdRows = list[list[int]]
 
 
 class Copier(NamedTuple):
-    """Both tokenizers, where their symbols are words.
+    """Pair of tokenizers whose symbols are words.
 
     Below V, the size of the target vocabulary, an id is that of a target word; V + i is the word at position i of the
     source, where it stands there first. So an id depends on its pair alone, and is final when it is prepared.
@@ -27,7 +27,7 @@ class Copier(NamedTuple):
         return None if src is None or tgt is None else cls(src, tgt)
 
     def encode_sources(self, sources: Sequence[str]) -> IdRows:
-        """What copying each word emits."""
+        """Return the id that copying each word emits."""
         return [self._ids(words, words) for words in map(self.src.cut, sources)]
 
     def encode_targets(self, targets: Sequence[str], sources: Sequence[str]) -> IdRows:

@@ -220,7 +220,7 @@ class Seq2SeqData(LightningDataModule):
         return store
 
     def _key(self, split: Split, *further: str) -> str:
-        """What the ids of a split depend on."""
+        """Return the cache key of the ids of a split."""
         stored = self.tokenizers._replace(reverse_source=False)  # ids are turned round when they are gathered
         copying = ["copy"] if self.copy else []
         return digest(FORMAT, split, self._fingerprint(split), repr(stored.state()), *copying, *further)
@@ -257,7 +257,7 @@ class Seq2SeqData(LightningDataModule):
         return copier
 
     def has(self, split: Split) -> bool:
-        """Whether the corpus has the split."""
+        """True if the corpus has the split."""
         return self.corpus.has(split)
 
     def take_lengths(self, lengths: KnownLengths | None) -> None:
@@ -528,7 +528,7 @@ class Seq2SeqData(LightningDataModule):
 
     @property
     def start(self) -> Position:
-        """Where training begins, other than at the beginning if it goes on."""
+        """Return where training begins: at the beginning unless it resumes."""
         return self._start
 
     def _begin_at(self, position: Position) -> None:

@@ -1,4 +1,4 @@
-"""From a list of rows to a padded batch, with numpy on flat arrays."""
+"""Padded batches from lists of rows, with numpy on flat arrays."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,9 @@ from s2s_lightning.model import Batch
 
 
 class Copies(NamedTuple):
-    """What copying emits, as in ``Batch.src_copy`` without EOS; ids from ``vocab_size`` on are places in the source."""
+    """Ids that copying emits, as in ``Batch.src_copy`` without EOS; ids from ``vocab_size`` on are places in the
+    source.
+    """
 
     rows: Ragged
     vocab_size: int

@@ -1,4 +1,4 @@
-"""Where a training stands in its data."""
+"""Position of a training in its data."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,7 +24,8 @@ class Position(NamedTuple):
 
 
 def position_of(trainer: Trainer) -> Position:
-    """Of the weights as they are: neither what has been fetched counts nor a window of accumulation that is not over.
+    """Return the position of the weights as they are: fetched batches and an unfinished window of accumulation do not
+    count.
 
     An epoch that is at its last batch is not over: its end, a validation say, may be still to come.
     """

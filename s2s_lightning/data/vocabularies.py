@@ -38,7 +38,7 @@ class Tokenizers(NamedTuple):
         return cls(thaw(state["src"]), tgt, state.get("reverse_source", False))
 
     def trained(self, corpus: Corpus, root: Path) -> "Tokenizers":
-        """Both, trained on the training split, or read from the cache below ``root``."""
+        """Return both tokenizers, trained on the training split or read from the cache below ``root``."""
         if self.tgt is None:
             return self._replace(src=_trained(self.src, corpus, "both", root))
         return self._replace(src=_trained(self.src, corpus, "src", root), tgt=_trained(self.tgt, corpus, "tgt", root))

@@ -23,7 +23,7 @@ from s2s_lightning.model import State, Step, branch, reorder, tree_map
 
 
 class Sentences(NamedTuple):
-    """What the search knows of each sentence.
+    """State of the search of each sentence.
 
     Attributes:
         rules: of each, (R, ...).
@@ -52,7 +52,7 @@ class Sentences(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What may follow each live hypothesis: (R, W, V), by the model itself and as it is ranked."""
+    """Scores of the tokens that may follow each live hypothesis: (R, W, V), by the model itself and as it is ranked."""
 
     log_probs: Tensor
     ruled: Tensor
@@ -79,7 +79,7 @@ class Beam(Ruled):
 
     At each step those of a sentence's ``beam_size`` best continuations that are EOS end, and the ``beam_size`` best
     others go on. A sentence is over when no live hypothesis can still beat its n-th best that ended, or at its maximum
-    length, where the live ones are cut and compete with those that ended.
+    length. There the live ones are cut and compete with those that ended, by the score of their own tokens.
 
     Args:
         beam_size: live hypotheses of a sentence; 1 without a length penalty is greedy search.
@@ -156,7 +156,7 @@ class Beam(Ruled):
         return Sentences(rules, tokens, zero, zero, coverage, best, torch.zeros_like(place))
 
     def _cover(self, sentences: Sentences, step: Step) -> Sentences:
-        """With the attention of this step, which is that of all that follows a hypothesis."""
+        """Add the attention of this step, which is that of all that follows a hypothesis."""
         if sentences.coverage is None:
             return sentences
         return sentences._replace(coverage=sentences.coverage.add(attention_over(step, sentences.total.shape)))
@@ -170,7 +170,7 @@ class Beam(Ruled):
         return Going(going.indices // words.indices.shape[-1], token, going.values, words.values[..., 0])
 
     def _end(self, sentences: Sentences, scores: Scores, going: Going) -> Sentences:
-        """Those of the ``beam_size`` best continuations that are EOS are ranked with those that ended before."""
+        """Rank those of the ``beam_size`` best continuations that are EOS with those that ended before."""
         length = sentences.tokens.shape[-1]
         may_end = sentences.rules.may_end(length, going.best_word)
         total = (sentences.total + scores.ruled[..., EOS]).masked_fill(~may_end, -torch.inf)
@@ -209,7 +209,7 @@ class Beam(Ruled):
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """Of each sentence those of index (R, k): x (R, W, t) -> (R, k, t)."""
+    """Return the rows of index (R, k) of each sentence: x (R, W, t) -> (R, k, t)."""
     return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 

@@ -88,7 +88,7 @@ class ConstrainedBeam(Beam):
         return super()._advance(sentences, scores, going)
 
     def _rank(self, sentences: Sentences, tokens: Tensor, log_prob: Tensor, total: Tensor) -> Sentences:
-        """What lacks something is only ranked where nothing is complete."""
+        """Rank incomplete outputs only where nothing is complete."""
         if sentences.phrases is not None:
             complete = sentences.phrases.complete
             found = (complete & (total > -torch.inf)).any(1) | (sentences.best.score[:, 0] > -torch.inf)
@@ -97,7 +97,7 @@ class ConstrainedBeam(Beam):
 
 
 def with_token(tokens: Tensor, parent: Tensor, token: Tensor) -> Tensor:
-    """Of tokens (R, W, t) those of ``parent`` (R, N), each with its next token (R, N): (R, N, t + 1)."""
+    """Return the tokens (R, W, t) of ``parent`` (R, N), each with its next token (R, N): (R, N, t + 1)."""
     before = tokens.gather(1, parent.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
     return torch.cat([before, token.unsqueeze(-1)], -1)
 

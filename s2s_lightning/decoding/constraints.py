@@ -1,4 +1,4 @@
-"""What outputs must contain: phrases, how much of them is said, and what would say more.
+"""Constraints: phrases that outputs must contain, how much of them is written, and which tokens would write more.
 
 Shape letters: R sentences still searched, N outputs of each (live hypotheses, or candidates), t tokens of each so far,
 BOS the first, C phrases of a sentence, A ways to write a phrase, P tokens of the longest, PAD where there are fewer.
@@ -37,7 +37,9 @@ class Phrases(NamedTuple):
 
     @classmethod
     def of(cls, phrases: Sequence[Sequence[Phrase]], device: torch.device) -> "Phrases":
-        """Of one empty hypothesis of each sentence. A phrase that stands there twice must be said twice."""
+        """Return the phrases of one empty hypothesis of each sentence. A phrase that stands there twice must be written
+        twice.
+        """
         counts = [Counter(filter(None, map(_ways, of_sentence))) for of_sentence in phrases]
         every = [ways for count in counts for ways in count]
         shape = (
@@ -77,7 +79,9 @@ class Phrases(NamedTuple):
         return following.masked_fill(~lacks.unsqueeze(-1), PAD).flatten(2)
 
     def follow(self, parent: Tensor, tokens: Tensor) -> "Phrases":
-        """Of the outputs tokens (R, N', t), which are one token longer than those of ``parent`` (R, N')."""
+        """Return the phrases of the outputs tokens (R, N', t), which are one token longer than those of ``parent`` (R,
+        N').
+        """
         said = self.said.gather(1, parent.unsqueeze(-1).expand(-1, -1, self.said.shape[-1]))
         return self._replace(said=said + self._ends(self._end(tokens)))
 

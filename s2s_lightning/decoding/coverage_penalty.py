@@ -1,4 +1,4 @@
-"""How much of the source each hypothesis has attended to (Wu et al., 2016, 7, arXiv:1609.08144).
+"""Coverage: how much of the source each hypothesis has attended to (Wu et al., 2016, 7, arXiv:1609.08144).
 
 Shape letters: R sentences still searched, W live hypotheses of each, S source.
 """
@@ -28,16 +28,16 @@ class Coverage(NamedTuple):
 
     @classmethod
     def begin(cls, src_padding: Tensor) -> "Coverage":
-        """Of one hypothesis a sentence, which has attended to nothing yet; src_padding (R, S)."""
+        """Return the coverage of one hypothesis a sentence, which has attended to nothing yet; src_padding (R, S)."""
         padding = src_padding.unsqueeze(1)
         return cls(torch.zeros(padding.shape, device=padding.device), padding)
 
     def add(self, attention: Tensor) -> "Coverage":
-        """With the attention of one more step (R, W, S)."""
+        """Return the coverage with the attention of one more step (R, W, S)."""
         return self._replace(total=self.total + attention)
 
     def follow(self, parent: Tensor) -> "Coverage":
-        """Of the hypotheses that go on from ``parent`` (R, W')."""
+        """Return the coverage of the hypotheses that continue ``parent`` (R, W')."""
         return self._replace(total=self.total.gather(1, parent.unsqueeze(-1).expand(-1, -1, self.total.shape[-1])))
 
     def penalty(self) -> Tensor:

@@ -19,7 +19,7 @@ class DiverseBeam(Beam):
     """Beams of unlike words (diverse beam search; Vijayakumar et al., 2018, arXiv:1610.02424), Hamming diversity.
 
     The beam is shared out among groups. At each step they choose one after the other, each as ``Beam`` does, but by
-    total - diversity_strength * (how many hypotheses of the groups before it have just chosen this word). The term is
+    total - diversity_strength * c: c hypotheses of the groups before it have just chosen this word. The term is
     part of this choice alone; ``score`` does not know of it, nor do later steps (the authors' code carries it along).
     EOS is neither counted nor penalised.
 
@@ -111,7 +111,7 @@ class _ReadOnce:
 
 
 def _by_total(chosen: Going, total: Tensor, ruled: Tensor) -> Going:
-    """What a group has chosen, best first without the diversity term; total (B, W) before it, ruled (B, W, V)."""
+    """Sort the choice of a group without the diversity term, best first; total (B, W) before it, ruled (B, W, V)."""
     index = chosen.parent * ruled.shape[-1] + chosen.token
     new = (total.gather(1, chosen.parent) + ruled.flatten(1).gather(1, index)).sort(descending=True, stable=True)
     parent, token = (x.gather(1, new.indices) for x in (chosen.parent, chosen.token))
@@ -119,7 +119,7 @@ def _by_total(chosen: Going, total: Tensor, ruled: Tensor) -> Going:
 
 
 def _distinct(groups: list[list[Hypothesis]]) -> list[Hypothesis]:
-    """Of the groups of a sentence, best first."""
+    """Return the distinct hypotheses of the groups of a sentence, best first."""
     found: dict[tuple[int, ...], Hypothesis] = {}
     for hypothesis in (h for group in groups for h in group):
         found.setdefault((*hypothesis.tokens, hypothesis.finished), hypothesis)

@@ -27,7 +27,7 @@ class Ended(NamedTuple):
 
 
 def collect(ended: Iterable[Ended]) -> list[list[Hypothesis]]:
-    """All sentences of a batch, in its order, each with at least one hypothesis.
+    """Return the hypotheses of all sentences of a batch, in its order, at least one for each.
 
     A diverged network has no better one than NaN or -inf: its validation shall still end, and show it.
     """

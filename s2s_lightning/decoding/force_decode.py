@@ -14,7 +14,7 @@ PIECE = 16
 
 
 class Forced(NamedTuple):
-    """What was said of the target of a batch.
+    """Scores of the target of a batch.
 
     Attributes:
         log_probs: (B, T) of each token; what stands at padding means nothing.
@@ -26,7 +26,7 @@ class Forced(NamedTuple):
 
 
 class Focus(NamedTuple):
-    """Which attention is looked at: a layer and a head, counted from 0 (-1 is the last), or the mean of all."""
+    """Choice of an attention: a layer and a head, counted from 0 (-1 is the last), or the mean of all."""
 
     layer: int | None = None
     head: int | None = None

@@ -1,4 +1,4 @@
-"""How a search compares hypotheses of unlike lengths: score = log_prob / divisor(length).
+"""Length penalties, by which a search compares hypotheses of unequal lengths: score = log_prob / divisor(length).
 
 Lengths are in tokens, EOS counted if it was emitted: the number of terms in ``log_prob``.
 """
@@ -23,7 +23,7 @@ class LengthPenalty(ABC):
         """Positive, of the shape of ``length``, which is floating."""
 
     def score(self, log_prob: Tensor, length: Tensor) -> Tensor:
-        """What is ranked by; length (B,) holds for each row of log_prob (B, ...)."""
+        """Return the score for ranking; length (B,) holds for each row of log_prob (B, ...)."""
         divisor = self.divisor(length.to(log_prob.dtype))
         return log_prob / divisor.view(-1, *[1] * (log_prob.ndim - 1))
 

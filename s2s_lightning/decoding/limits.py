@@ -1,4 +1,4 @@
-"""How long an output may be."""
+"""Limits of the length of an output."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ ROOM = 2
 
 
 class Limits(NamedTuple):
-    """Of each sentence, (B,): the fewest and the most tokens that may be emitted, EOS counted."""
+    """Fewest and most tokens that each sentence may emit, (B,), EOS counted."""
 
     shortest: Tensor
     longest: Tensor
@@ -89,7 +89,7 @@ class LengthLimited(Decoding):
         self._lengths = tools.lengths() if self.follows_training else None
 
     def limits(self, src_padding: Tensor) -> Limits:
-        """From the real tokens of each source: src_padding (B, S), True at padding."""
+        """Return the limits by the real tokens of each source: src_padding (B, S), True at padding."""
         src_length = (~src_padding).sum(1).double()
         longest = src_length * self.max_length_ratio + self.max_length_offset
         longest = longest.clamp(max=self.max_length).long()

@@ -1,4 +1,4 @@
-"""What an output must and must not be: its length, its beginning, what it repeats, words that it may not say.
+"""Rules of an output: its length, its beginning, its repetitions, its bad words.
 
 Shape letters: R sentences (or rows, of searches with one output a row), W hypotheses of each, t tokens of each so far,
 BOS the first, V vocabulary, P tokens of the longest prefix.
@@ -19,7 +19,7 @@ from s2s_lightning.errors import UserError, check_at_least
 
 
 class Manners(NamedTuple):
-    """What holds for every output alike.
+    """Rules that hold for every output alike.
 
     Attributes:
         no_repeat_ngram: no n-gram of this length occurs twice; 0 allows all.
@@ -33,12 +33,12 @@ class Manners(NamedTuple):
 
     @property
     def idle(self) -> bool:
-        """Whether they allow everything."""
+        """True if they allow everything."""
         return self == Manners()
 
 
 class Rules(NamedTuple):
-    """Of each sentence or row, (R, ...): what its outputs are held to.
+    """Rules of each sentence or row, (R, ...).
 
     Attributes:
         limits: of the length.
@@ -151,7 +151,7 @@ class Ruled(LengthLimited):
         self.attached = True
 
     def rules(self, src_padding: Tensor, demands: Demands) -> Rules:
-        """Of each sentence; src_padding (B, S), True at padding. A prefix is never cut, however long.
+        """Return the rules of each sentence; src_padding (B, S), True at padding. A prefix is never cut, however long.
 
         Raises:
             UserError: phrases are asked for, of a search that does not heed them; or a prefix has a bad word.

@@ -149,10 +149,10 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """To the right, zeros coming in."""
+    """Shift to the right, zeros coming in."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _uniform(key: Tensor) -> Tensor:
-    """From 0 to below 1, float64, of the 53 upper bits of each key's hash."""
+    """Return numbers from 0 to below 1, float64, of the 53 upper bits of each key's hash."""
     return _shifted(_mix(key), 11).double() * 2.0**-53

@@ -1,4 +1,4 @@
-"""What every search takes and gives."""
+"""Interface of a search: its input and its output."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class Hypothesis(NamedTuple):
 
 
 class Network(Protocol):
-    """What a search knows of a model: a ``Seq2Seq``, or several that speak as one."""
+    """Model as a search sees it: a ``Seq2Seq``, or several that act as one."""
 
     def start(self, src: Tensor, src_padding: Tensor, src_copy: Tensor | None = None) -> State:
         """Read the source: (B, S) each, as in ``Batch``."""
@@ -40,7 +40,7 @@ Phrase = Sequence[Sequence[int]]
 
 
 class Demands(NamedTuple):
-    """What is asked of the outputs of each of B sentences beyond what the settings of the search say.
+    """Demands on the outputs of each of B sentences, beyond the settings of the search.
 
     Attributes:
         prefix: (B, P) target ids that the output begins with, PAD after them, without BOS.
@@ -71,7 +71,7 @@ def no_lengths() -> Lengths | None:
 
 
 class Tools(NamedTuple):
-    """What a search may need beyond ids, given by who holds the text layer.
+    """Functions that a search may need beyond ids, given by the text layer.
 
     Attributes:
         network: the network of a checkpoint whose vocabularies are those of the model; refuses any other.
@@ -112,5 +112,5 @@ class Decoding(ABC):
         """Called once before the search is used, for settings that are text or other checkpoints."""
 
     def network(self, model: Network) -> Network:
-        """What it asks for log-probabilities: ``log_prob`` is that of force-decoding through this network."""
+        """Return the network that is asked for log-probabilities: ``log_prob`` is that of force-decoding through it."""
         return model

@@ -14,7 +14,7 @@ from s2s_lightning.model import State, select, tree_map
 
 
 class Rows(NamedTuple):
-    """Of each row: its place in the batch (R,), its rules, tokens (R, t), their log_prob and their score (R,)."""
+    """State of each row: its place in the batch (R,), its rules, tokens (R, t), their log_prob and their score (R,)."""
 
     place: Tensor
     rules: Rules
@@ -36,7 +36,7 @@ class Rows(NamedTuple):
         return (self.tokens[:, -1] == EOS) | self.rules.at_limit(self.tokens.shape[1] - 1)
 
     def ended(self) -> Ended:
-        """All rows, as results."""
+        """Return all rows as results."""
         return Ended(self.place, self.tokens[:, 1:].unsqueeze(1), self.log_prob.unsqueeze(1), self.score.unsqueeze(1))
 
 

@@ -1,4 +1,4 @@
-"""Which tokens a step of sampling may draw. R rows, V tokens; a score of -inf is ruled out already."""
+"""Truncation: the tokens that a step of sampling may draw. R rows, V tokens; a score of -inf is ruled out already."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How good a text is if another one is right. N texts, each of which is a hypothesis and a reference."""
+"""Utilities: the value of a text if another one is right. N texts, each of which is a hypothesis and a reference."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -11,7 +11,7 @@ CHAR_ORDER, BETA = 6, 2
 
 
 class Utility(ABC):
-    """What minimum Bayes risk decoding maximises the expectation of, in percent."""
+    """Utility whose expectation minimum Bayes risk decoding maximises, in percent."""
 
     @abstractmethod
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -39,7 +39,7 @@ class ChrF(Utility):
 
 
 def ngrams(sequence: Sequence[Hashable], n: int) -> list[Sequence[Hashable]]:
-    """All of length n, in their order; of a string or a tuple."""
+    """Return all n-grams of length n in their order, of a string or a tuple."""
     return [sequence[start : start + n] for start in range(len(sequence) - n + 1)]
 
 

@@ -24,11 +24,11 @@ class Around(Decoding):
         self.search.attach(tools)
 
     def beside(self, model: Network) -> Network:
-        """What the inner search works on."""
+        """Return the network of the inner search."""
         return model
 
     def chosen(self, found: list[Hypothesis]) -> list[Hypothesis]:
-        """What becomes of the hypotheses of a sentence."""
+        """Choose among the hypotheses of a sentence."""
         return found
 
     def network(self, model: Network) -> Network:

@@ -58,7 +58,7 @@ def pack(network: Seq2Seq) -> None:
 
 
 def available() -> bool:
-    """Whether this torch and this processor have the operators."""
+    """True if this torch and this processor have the operators."""
     onednn: Any = torch.backends.mkldnn
     known = all(
         hasattr(_operators(), name)

@@ -13,7 +13,7 @@ from s2s_lightning.nn.linear_cross_entropy import CrossEntropy
 
 
 class Quantized(NamedTuple):
-    """How many of the weights became 8-bit integers, of how many."""
+    """Number of weights that became 8-bit integers, and of all weights."""
 
     weights: int
     total: int

@@ -1,4 +1,4 @@
-"""What a search takes from the text layer and from other checkpoints."""
+"""Tools of a search, from the text layer and from other checkpoints."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +12,8 @@ from s2s_lightning.model import Seq2Seq
 
 
 def tools_of(data: Seq2SeqData, ready: Callable[[Seq2Seq], Seq2Seq] = lambda network: network) -> Tools:
-    """For models whose vocabularies are those of the data. A checkpoint is read once.
+    """Build the tools a search needs: tokenizer functions, and loaders of other checkpoints that share the vocabularies
+    of ``data`` (cached).
 
     Args:
         data: with tokenizers.

@@ -1,4 +1,4 @@
-"""How probable a model finds given outputs."""
+"""Probabilities of given outputs."""
 
 import math
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ class Scored(NamedTuple):
 
     @property
     def log_prob(self) -> float:
-        """Of the whole target, EOS included: what a search calls ``log_prob`` when the output is finished."""
+        """Return the log-probability of the whole target, EOS included, as a search has it for a finished output."""
         return math.fsum(self.log_probs)
 
     @property
     def average(self) -> float:
-        """Of a token."""
+        """Return the mean of a token."""
         return self.log_prob / len(self.tokens)
 
 

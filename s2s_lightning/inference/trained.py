@@ -44,7 +44,7 @@ class Output(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What one force-decoding says of an output. S source pieces, T pieces of the output.
+    """Details of an output by one force-decoding. S source pieces, T pieces of the output.
 
     Attributes:
         source: the pieces of the source in the order of the text, EOS last.
@@ -79,7 +79,7 @@ class Trained:
 
     @cached_property
     def tools(self) -> "Tools":
-        """What a search may need beyond ids."""
+        """Return the tools of the search."""
         from s2s_lightning.inference.search_tools import tools_of
 
         return tools_of(self.data, self._alike)
@@ -105,7 +105,7 @@ class Trained:
         prefixes: Sequence[str] | None = None,
         constraints: Sequence[Sequence[str]] | None = None,
     ) -> list[list[Output]]:
-        """All that the search returns for each text, best first.
+        """Search each text, and return its outputs, best first.
 
         Args:
             texts: one sequence each.
@@ -140,7 +140,7 @@ class Trained:
         *,
         attention: bool = False,
     ) -> list[Explanation]:
-        """What the network of the search says of an output for each text, by one force-decoding.
+        """Explain an output for each text by one force-decoding with the network of the search.
 
         Args:
             texts: one sequence each.
@@ -159,13 +159,13 @@ class Trained:
         return [found[row] for row in range(len(texts))]
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Scored]:
-        """How probable each target is for its source; a language model's sources are empty."""
+        """Return how probable each target is for its source; a language model's sources are empty."""
         return score(self.module, self.data, sources, targets)
 
     def _explanation(
         self, text: str, output: Output, src: list[int], log_probs: list[float], weights: Tensor | None
     ) -> Explanation:
-        """Of one row; src is without EOS."""
+        """Explain one row; src is without EOS."""
         emitted = len(output.ids) + output.finished
         order = list(range(len(src)))
         if self.data.tokenizers.reverse_source:
@@ -227,7 +227,7 @@ def demands_of(
     *,
     device: torch.device,
 ) -> Demands:
-    """Those of the sentences ``rows``, in their order."""
+    """Return the demands of the sentences ``rows``, in their order."""
     prefix = None
     if prefixes is not None:
         chosen = [torch.tensor(prefixes[row], dtype=torch.long) for row in rows]

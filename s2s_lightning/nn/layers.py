@@ -87,8 +87,8 @@ class LayerDrop(nn.Module):
     """LayerDrop (Fan et al., 2020, arXiv:1909.11556): in training, layers are left out with probability p, unscaled.
 
     Each sentence draws its own layers; the usual code draws once a batch. So the draw is a tensor with the batch on
-    dimension 0, as a decoder's state needs it, and every parameter takes part in every step on every rank, as DDP
-    needs it. The price: a layer left out is computed all the same, where a draw for the batch would save p of the time.
+    dimension 0, as a decoder's state needs it. Every parameter takes part in every step on every rank, as DDP needs
+    it. The price: a layer left out is computed all the same, where a draw for the batch would save p of the time.
 
     Args:
         p: probability, below 1.

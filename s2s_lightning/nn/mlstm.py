@@ -40,7 +40,7 @@ def mlstm(
 ) -> tuple[Tensor, Memory]:
     """C_t = f_t C_{t-1} + i_t k_t v_t^T, n_t = f_t n_{t-1} + i_t k_t and h_t = C_t^T q_t / max(|n_t . q_t|, 1).
 
-    Divided by exp(m_t), which keeps all numbers small and cancels in h, it is state space duality with the decay
+    A division by exp(m_t) keeps all numbers small and cancels in h. Then it is state space duality with the decay
     f_t exp(m_{t-1} - m_t) and the input exp(log i_t - m_t), neither above 1. The paper's m_t = max(log f_t + m_{t-1},
     log i_t) is kept at 0 or more here, so that the 1 of the denominator, exp(-m_t), cannot overflow. h does not depend
     on m, so that no gradient goes through it. A position with log_input -inf and log_forget 0 leaves the memory alone.

@@ -26,8 +26,8 @@ from s2s_lightning.tracking.wandb_logger import Wandb
 class Record(Callback):
     """Gives the configuration and the facts of a run to its loggers, and the facts to ``run.json``.
 
-    The signatures of the metrics follow after the first validation, checkpoints (where ``Wandb`` is asked for them)
-    at the end, and each checkpoint names the W&B run that a resumed training goes on with. ``run.json`` keeps the facts
+    The signatures of the metrics follow after the first validation. Checkpoints follow at the end, where ``Wandb`` is
+    asked for them. Each checkpoint names the W&B run that a resumed training goes on with. ``run.json`` keeps the facts
     of the earlier starts of a run that goes on in its folder, each with the step that it began at. ``end`` says when
     and how a start ended, and is missing where the process was killed. ``tests.jsonl``, in the folder
     of the run that a checkpoint is of, gets the scores of its tests.

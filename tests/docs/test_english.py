@@ -45,8 +45,14 @@ def prose(docstring: str) -> str:
 
 
 def too_long(text: str) -> list[str]:
-    """The sentences that are too long."""
-    return [" ".join(each.split()) for each in sentences(text) if len(each.split()) > LONGEST_SENTENCE]
+    """The sentences that are too long, but for formulas, measurements and lists of shape letters."""
+    words = (each.split() for each in sentences(text))
+    return [" ".join(each) for each in words if len(each) > LONGEST_SENTENCE and not is_formula(each)]
+
+
+def is_formula(words: list[str]) -> bool:
+    """True for words of which many are symbols or numbers."""
+    return sum(bool(re.fullmatch(r"\(?[A-Z]'?[,;)]*|[=+*/-]|[(]?[\d.]+[,;)]*", word)) for word in words) >= 4
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))

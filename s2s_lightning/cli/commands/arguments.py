@@ -43,7 +43,7 @@ class Arguments(argparse.ArgumentParser):
         raise UserError(message)
 
     def parse(self, args: Sequence[str], others: Sequence[str] = ()) -> argparse.Namespace:
-        """All arguments.
+        """Parse all arguments.
 
         Args:
             args: of the command line.

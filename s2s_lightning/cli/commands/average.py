@@ -89,7 +89,7 @@ def chosen(options: Namespace) -> list[Path]:
 
 
 def by_score(found: Sequence[Candidate]) -> list[Candidate]:
-    """Those that were validated, the best first.
+    """Return the validated candidates, the best first.
 
     Raises:
         UserError: they were not judged by the same metric.
@@ -131,7 +131,7 @@ def candidates(path: Path) -> list[Candidate]:
 
 
 def candidate(path: Path, checkpoint: dict[str, Any]) -> Candidate:
-    """What its file says of itself; one that was not made by ``fit`` has no score."""
+    """Return the candidate that a file describes; one that was not made by ``fit`` has no score."""
     said = checkpoint.get("callbacks", {}).get("BestAndLast", {})
     better = said.get("monitor", "no metric"), said.get("mode", "min")
     return Candidate(path, checkpoint["global_step"], said.get("score"), better)

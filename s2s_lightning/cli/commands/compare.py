@@ -69,7 +69,7 @@ def arguments() -> Arguments:
 
 
 class Files(NamedTuple):
-    """What of the arguments is a file, and the rest."""
+    """Arguments that are files, and the rest."""
 
     references: list[str]
     systems: list[str]
@@ -148,7 +148,7 @@ def parsed(files: Files) -> argparse.Namespace:
 
 
 def seed(given: str | None) -> int | None:
-    """Of the samples, as sacreBLEU reads it."""
+    """Return the seed of the samples, as sacreBLEU reads it."""
     text = os.environ.get("SACREBLEU_SEED", "12345") if given is None else given
     name = "SACREBLEU_SEED" if given is None else "--seed"
     if text.lower() == "none":
@@ -187,7 +187,7 @@ def report(files: Files, options: argparse.Namespace, resampling: "Resampling") 
 
 
 def write(text: str, path: str | None) -> None:
-    """To a file, or to stdout; a file name that is not UTF-8 comes out as it went in."""
+    """Write to a file or to stdout; a file name that is not UTF-8 comes out as it went in."""
     content = text.encode(errors="surrogateescape")
     if path is None:
         stdout().write(content)

@@ -83,7 +83,7 @@ def model_card(options: argparse.Namespace) -> str:
 
 
 def writer(options: argparse.Namespace) -> Callable[[Path], None]:
-    """What writes the asked-for format of the checkpoint into an existing folder."""
+    """Return the function that writes the format of the checkpoint into an existing folder."""
     from s2s_lightning.checkpoints.checkpoint import read
     from s2s_lightning.inference.load import load
 

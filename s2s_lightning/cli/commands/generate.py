@@ -28,7 +28,7 @@ SAME = ("file", "output", "overwrite", "processes", "threads", "attention", "att
 
 
 def arguments() -> Arguments:
-    """All but the group of the search, which needs heavy imports."""
+    """Return the parser of everything but the group of the search, which needs heavy imports."""
     parser = Arguments(
         "generate",
         "Text in, text out: one line for each line, in their order.",
@@ -169,7 +169,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def at_prompt(options: argparse.Namespace) -> bool:
-    """Whether somebody types at a terminal, and reads the answers there."""
+    """True if somebody types at a terminal, and reads the answers there."""
     return options.file is None and options.output is None and sys.stdin is not None and sys.stdin.isatty()
 
 
@@ -230,7 +230,7 @@ def can_be_resumed(output: str) -> bool:
 
 
 def requests(options: argparse.Namespace) -> Iterator["Request"]:
-    """What is asked, as it is read."""
+    """Yield the requests as they are read."""
     from s2s_lightning.inference.generate.requests import from_jsonl, from_text, with_constraints, with_prefixes
 
     lines = source(options.file)
@@ -247,7 +247,7 @@ def requests(options: argparse.Namespace) -> Iterator["Request"]:
 
 
 def setup_of(options: argparse.Namespace, search: Sequence[str]) -> "Setup":
-    """What every process loads."""
+    """Return the setup that every process loads."""
     from s2s_lightning.decoding.force_decode import Focus
     from s2s_lightning.inference.generate.session import Setup, Wanted
 

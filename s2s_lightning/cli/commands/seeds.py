@@ -137,7 +137,7 @@ def submit(group: "Group", options: Namespace) -> None:
 
 
 def task(group: "Group") -> str:
-    """What a task of the array runs, as a shell reads it: the seed of its number."""
+    """Return the command of a task of the array, as a shell reads it: the seed of its number."""
     from s2s_lightning.experiments.seeds.runner import GROUP
 
     numbers = " ".join(str(seed.number) for seed in group.left)

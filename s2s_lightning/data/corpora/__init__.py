@@ -1,4 +1,4 @@
-"""Where pairs of text come from."""
+"""Corpora: sources of pairs of text."""
 
 from s2s_lightning.data.corpora.cmudict import CMUDict
 from s2s_lightning.data.corpora.corpus import SPLITS, Corpus, Pair, Split, pairs

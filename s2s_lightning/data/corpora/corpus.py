@@ -36,7 +36,7 @@ class Corpus(ABC):
 
     @abstractmethod
     def has(self, split: Split) -> bool:
-        """Whether there is such a split."""
+        """True if there is such a split."""
 
     @abstractmethod
     def read(self, split: Split) -> Iterator[Pair]:

@@ -42,7 +42,7 @@ class DatasetCorpus(RowCorpus):
 
     @abstractmethod
     def load(self) -> "dict[str, Dataset]":
-        """All splits, by their own names."""
+        """Return all splits by their own names."""
 
     @cached_property
     def _splits(self) -> "dict[Split, Dataset]":
@@ -70,7 +70,9 @@ class DatasetCorpus(RowCorpus):
             yield as_pair(src, tgt, where)
 
     def fingerprint(self, split: Split) -> str:
-        """By the bytes of its files; of rows in memory, or selected there, by what ``datasets`` knows them by."""
+        """Return a digest of the bytes of its files, or of the fingerprint of ``datasets`` for rows in memory or
+        selected there.
+        """
         dataset, by_files = self._splits[self._home(split)], super().fingerprint(split)
         whole = dataset.cache_files and dataset._indices is None
         return by_files if whole else digest(by_files, dataset._fingerprint)

@@ -1,4 +1,4 @@
-"""What all corpora of rows share: validation held out of training, references grouped by their source."""
+"""Corpora of rows: validation held out of training, references grouped by their source."""
 
 import json
 import os
@@ -39,7 +39,7 @@ class RowCorpus(Corpus):
 
     @abstractmethod
     def has_rows(self, split: Split) -> bool:
-        """Whether the split has rows of its own."""
+        """True if the split has rows of its own."""
 
     @abstractmethod
     def rows(self, split: Split) -> Iterator[Pair]:
@@ -123,5 +123,5 @@ class RowCorpus(Corpus):
 
 
 def identity(row: Pair) -> str:
-    """What decides whether a row is held out: its source, or its text where there is none."""
+    """Return the text that decides whether a row is held out: its source, or its text where there is none."""
     return row.src or row.refs[0]

@@ -67,7 +67,7 @@ class TextFiles(RowCorpus):
 
 
 def _have_sources(sides: dict[str, tuple[str | None, str | list[str] | None]]) -> bool:
-    """Whether the splits that there are have a source side: all of them, or none."""
+    """True if the splits have a source side; all of them have one, or none."""
     without = [split for split, (src, tgt) in sides.items() if tgt is not None and src is None]
     with_source = [split for split, (src, _) in sides.items() if src is not None]
     if without and with_source:

@@ -22,7 +22,7 @@ def write_tokenizers(state: dict[str, Any], folder: Path) -> None:
 
 
 def read_tokenizers(folder: Path) -> dict[str, Any]:
-    """What ``Tokenizers.from_state`` takes.
+    """Return the state that ``Tokenizers.from_state`` takes.
 
     Raises:
         UserError: the folder has no tokenizers, or not all of their files.

@@ -27,7 +27,7 @@ SMALLEST_BYTE_LEVEL = len(SPECIALS) + 256
 
 
 class SubwordTokenizer(Tokenizer):
-    """What BPE, Unigram and WordPiece share. ``options`` are the constructor's arguments of the subclass."""
+    """Base of BPE, Unigram and WordPiece. ``options`` are the constructor's arguments of the subclass."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options

@@ -1,4 +1,4 @@
-"""How a text is read before it is cut into tokens."""
+"""Normalisation of a text before it is cut into tokens."""
 
 import unicodedata
 from typing import Literal, NamedTuple

@@ -78,7 +78,7 @@ class Tokenizer(ABC):
 
     @property
     def samples(self) -> bool:
-        """Whether training reads each text in other pieces in each epoch, by ``sample``."""
+        """True if training reads each text in other pieces in each epoch, by ``sample``."""
         return False
 
     def sample(self, texts: Sequence[str]) -> list[list[int]]:
@@ -91,7 +91,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def state(self) -> str:
-        """All that ``load`` needs, as text: it travels in the checkpoint."""
+        """Return the text that ``load`` needs: it travels in the checkpoint."""
 
     @classmethod
     @abstractmethod
@@ -111,7 +111,7 @@ class Tokenizer(ABC):
         ]
 
     def vocabulary(self) -> list[str]:
-        """What each id is called, PAD, BOS, EOS and UNK first, in a list for other programs."""
+        """Return the name of each id, PAD, BOS, EOS and UNK first, for other programs."""
         return self.tokens(range(self.vocab_size))
 
     def identities(self) -> list[str]:

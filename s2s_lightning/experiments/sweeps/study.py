@@ -1,9 +1,9 @@
 """A study that any number of processes and machines share, without a point of the grid done twice.
 
 What makes this safe on any storage is that a storage numbers its trials 0, 1, 2, ... once and for all. A *fresh*
-trial's index is the number of fresh trials before it, so no two have the same. (Optuna's ``GridSampler`` may repeat
-points when several processes take from it, as its documentation says.) A trial that is to run again, because Ctrl-C or
-a lost machine ended it, gets a successor with its parameters; of two made at once the lower number counts.
+trial's index is the number of fresh trials before it, so no two have the same. Optuna's ``GridSampler`` may repeat
+points when several processes take from it, as its documentation says. A trial that Ctrl-C or a lost machine ended gets
+a successor with its parameters, which runs instead; of two made at once the lower number counts.
 """
 
 import json

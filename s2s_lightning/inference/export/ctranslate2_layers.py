@@ -1,4 +1,4 @@
-"""What CTranslate2's descriptions of layers are filled with: weights of ours, under its names.
+"""Weights for CTranslate2's descriptions of layers, under its names.
 
 A ``spec`` is a node of its description; it has types of its own, which are loaded only where it is installed.
 """
@@ -32,7 +32,7 @@ NORMED_TWICE = {
 
 
 def normed_twice(residual: nn.Module) -> bool:
-    """Whether both what a part reads and what it adds are normalised."""
+    """True if a part's input and its output are normalised."""
     return isinstance(residual, NormedResidual) and not isinstance(residual.after, nn.Identity)
 
 
@@ -57,7 +57,7 @@ def stack_options(stack: Any, attention: Any) -> dict[str, Any]:
 
 
 def fill_stack(spec: Any, stack: Any, embedding: Any) -> None:
-    """What stands around the layers."""
+    """Fill in the parts around the layers."""
     spec.scale_embeddings = float(embedding.scale)
     if not isinstance(stack.positions, RotaryPositions):
         places = torch.arange(MAX_POSITIONS, device=embedding.weight.device)

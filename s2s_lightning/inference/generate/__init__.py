@@ -1,1 +1,1 @@
-"""What stands between lines of text and ``Trained``: reading, cutting, batching, workers, formats, resumable files."""
+"""Generation from lines of text: reading, cutting, batching, workers, formats, resumable files."""

@@ -1,4 +1,4 @@
-"""What is answered: the outputs for a request, each with what was asked about it."""
+"""Answers: the outputs for a request, each with the details that were asked for."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple

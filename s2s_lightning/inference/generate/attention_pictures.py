@@ -50,7 +50,7 @@ class Pictures:
 
 
 def save_png(path: Path, title: str, answer: Answer) -> None:
-    """As the callback ``Attention`` draws; of a side longer than ``DRAWN`` tokens the first."""
+    """Draw as the callback ``Attention`` does; of a side longer than ``DRAWN`` tokens the first."""
     from s2s_lightning.plotting.matrices import Panel, cut, save
 
     save([cut(Panel(title, answer.source, answer.tokens, answer.weights), DRAWN)], path)

@@ -1,4 +1,4 @@
-"""Who answers: this process, or several worker processes that each hold the model."""
+"""Workers: this process, or several processes that each hold the model."""
 
 import multiprocessing
 import signal
@@ -66,7 +66,7 @@ class Workers:
 
 @contextmanager
 def workers(setup: Setup, processes: int, threads: int) -> Iterator[Workers]:
-    """So many processes, gone afterwards whatever happens."""
+    """Start so many processes; they are gone after the context whatever happens."""
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), initializer=start_worker, initargs=(setup, threads)

@@ -1,4 +1,4 @@
-"""How answers are written: lines of text, or JSON."""
+"""Formats of answers: lines of text, or JSON."""
 
 import json
 import math
@@ -13,7 +13,7 @@ SEPARATOR = " ||| "
 
 
 class Fields(NamedTuple):
-    """What is written of each answer beside its text.
+    """Fields that are written of each answer beside its text.
 
     Attributes:
         several: all answers of a request, each with its index and its score; otherwise the best alone.

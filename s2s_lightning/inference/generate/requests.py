@@ -1,4 +1,4 @@
-"""What is asked for: lines of text or JSON, with prefixes and constraints from files beside them."""
+"""Requests: lines of text or JSON, with prefixes and constraints from files beside them."""
 
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
@@ -25,7 +25,7 @@ class Request(NamedTuple):
 
     @property
     def blank(self) -> bool:
-        """Whether it asks nothing."""
+        """True if it asks nothing."""
         return not (self.text.strip() or self.prefix or self.constraints)
 
 

@@ -20,7 +20,7 @@ from s2s_lightning.inference.trained import Explanation, Output, Trained
 
 
 class Wanted(NamedTuple):
-    """What is asked about the outputs.
+    """Details of the outputs that are asked for.
 
     Attributes:
         n_best: how many of a request, at most; None: as many as the search gives.
@@ -41,12 +41,12 @@ class Wanted(NamedTuple):
 
     @property
     def attention(self) -> bool:
-        """Whether anything needs it."""
+        """True if anything needs attention."""
         return self.alignment or self.weights or self.replace_unknown
 
 
 class Setup(NamedTuple):
-    """What makes a session, in any process.
+    """Parts that make a session, in any process.
 
     Attributes:
         checkpoint: its path.
@@ -103,7 +103,7 @@ class Session:
         return len(self.model.data.tokenizers.src.encode([text])[0])
 
     def plan(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Which requests are answered together, those that take longest first."""
+        """Group the requests that are answered together, those that take longest first."""
         return self.model.data.plan_sources([request.text for request in requests])
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
@@ -123,7 +123,7 @@ class Session:
         return answers
 
     def _explain(self, requests: Sequence[Request], flat: list[tuple[int, Output]]) -> dict[int, Explanation]:
-        """By place in ``flat``, outputs with the place of their request, where something is asked that needs it."""
+        """Explain outputs where it is needed, by their place in ``flat``; each comes with the place of its request."""
         everything = self.wanted.tokens or self.wanted.alignment
         places = [
             place
@@ -161,7 +161,7 @@ class Session:
         )
 
     def _mended(self, text: str, output: Output, chosen: list[int]) -> Output:
-        """From V on, an id is the place of a source word."""
+        """Replace ids from V on, which are places of source words."""
         size = self.model.data.tokenizers.target.vocab_size
         ids = [size + place if i == UNK else i for i, place in zip(output.ids, chosen, strict=True)]
         (said,) = self.model.data.decode([ids], [text])
@@ -183,7 +183,7 @@ def start_worker(setup: Setup, threads: int) -> None:
 
 
 def answer(requests: Sequence[Request]) -> list[list[Answer]]:
-    """By the model of this process."""
+    """Answer by the model of this process."""
     assert _session is not None
     return _session.answer(requests)
 

@@ -1,4 +1,4 @@
-"""What becomes of a source that is too long: it is split, truncated, or refused."""
+"""Sources that are too long: they are split, truncated, or refused."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ PLACES = (
 
 
 class Piece(NamedTuple):
-    """What the model is asked.
+    """Piece of a source, as the model gets it.
 
     Attributes:
         request: it.
@@ -88,7 +88,7 @@ class Cutter:
         return self.max_tokens is None or self.count(text) <= self.max_tokens
 
     def _beginning(self, text: str) -> str:
-        """As much of it as fits, whole words if there is one."""
+        """Return as much of the beginning as fits, whole words if there is one."""
         low, high = 0, len(text)  # text[:low] fits, text[:high] does not
         while high - low > 1:
             middle = (low + high) // 2

@@ -17,7 +17,7 @@ from s2s_lightning.inference.generate.windows import Answered, answered_windows
 
 
 class Sink(Protocol):
-    """Where lines go."""
+    """Destination of lines."""
 
     done: int
     """Requests whose answers it has already."""
@@ -43,7 +43,7 @@ class Stream:
 
 
 class Manner(NamedTuple):
-    """How requests are answered and written.
+    """Manner in which requests are answered and written.
 
     Attributes:
         format: of the lines.
@@ -76,7 +76,7 @@ class Task:
         self.unfinished = 0
 
     def run(self, requests: Iterable[Request], crew: Crew, sink: Sink, total: int | None = None) -> None:
-        """From the first request that the sink has no answers to; ``total`` counts all, if that is known."""
+        """Answer from the first request that the sink has no answers to; ``total`` counts all, if that is known."""
         windows = partial(
             answered_windows,
             crew=crew,
@@ -95,7 +95,7 @@ class Task:
         self._say()
 
     def lines(self, first: int, rows: list[Answered]) -> bytes:
-        """Of requests from the index ``first`` on."""
+        """Return the lines of requests from the index ``first`` on."""
         for index, (_, answers) in enumerate(rows, first):
             self.unfinished += not answers[0].output.finished
             if self.manner.pictures is not None:

@@ -61,7 +61,7 @@ def answered_windows(
     ask_blank: bool = False,
     progress: Callable[[int], object] = lambda pieces: None,
 ) -> Iterator[list[Answered]]:
-    """All requests with their answers, in their order, a window at a time.
+    """Yield all requests with their answers, in their order, a window at a time.
 
     Args:
         requests: read as far as they are needed.
