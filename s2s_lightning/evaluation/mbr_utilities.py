@@ -18,8 +18,8 @@ class BLEU(Utility):
     """Sentence BLEU as sacreBLEU computes it, from words as its tokenizer cuts them.
 
     BLEU = 100 * exp(min(0, 1 - r / h)) * (p_1 ... p_m)^(1 / m), h and r the words of the hypothesis and the reference.
-    p_n is the share of the hypothesis's n-grams that match, and m = 4, or h if that is fewer. The k-th n without a match
-    counts as 1 / 2^k matches; without any match at all BLEU is 0 (Chen & Cherry, 2014, smoothing 3).
+    p_n is the share of the hypothesis's n-grams that match, and m = 4, or h if that is fewer. The k-th n without a
+    match counts as 1 / 2^k matches; without any match at all BLEU is 0 (Chen & Cherry, 2014, smoothing 3).
 
     Args:
         tokenize: sacreBLEU's tokenizer: 13a, intl, char, zh, ja-mecab, ko-mecab, flores200 or none.

@@ -1,8 +1,9 @@
 """Class names that stand in a file: looked up among known classes, never imported because the file says so.
 
 A name is known if the class is one of this package, of the optimizers of torch, or of the callbacks and loggers of
-Lightning. It is also known if the program has imported it already as a subclass of what the slot expects. Any other name needs the
-trust of the user: ``--trust MODULE``, ``load(trust=[...])``, or a checkpoint that the user wrote (``signature``).
+Lightning. It is also known if the program has imported it already as a subclass of what the slot expects. Any other
+name needs the trust of the user: ``--trust MODULE``, ``load(trust=[...])``, or a checkpoint that the user wrote
+(``signature``).
 """
 
 import os

@@ -53,10 +53,10 @@ class Throughput(Callback):
 
     ``train/loss`` and the objective's parts (``train/nll``) per real target token, ``train/tokens_per_second`` (real
     target tokens, the time of validation not counted), and ``train/padding`` (its share of source and target
-    positions). ``train/lr`` and ``train/grad_norm`` (before clipping) are of the last step. ``train/peak_memory_gib`` is the most
-    that any rank has held so far, on its GPU or else of the machine. Sums stay on the device until then, so the host
-    waits for it once a log and never between. A checkpoint keeps them, so that a resumed run logs the same. What
-    ``NonFinite`` skips is left out.
+    positions). ``train/lr`` and ``train/grad_norm`` (before clipping) are of the last step. ``train/peak_memory_gib``
+    is the most that any rank has held so far, on its GPU or else of the machine. Sums stay on the device until then, so
+    the host waits for it once a log and never between. A checkpoint keeps them, so that a resumed run logs the same.
+    What ``NonFinite`` skips is left out.
     """
 
     def __init__(self) -> None:
