@@ -4,6 +4,7 @@ from lightning.pytorch import Callback
 
 from s2s_lightning.callbacks.attention.alignment_error_rate import AlignmentErrorRate
 from s2s_lightning.callbacks.attention.validation_attention import Attention
+from s2s_lightning.callbacks.checkpointing.checkpoints import BestAndLast
 from s2s_lightning.callbacks.diagnostics.gradient_flow import GradientFlow
 from s2s_lightning.callbacks.diagnostics.non_finite import NonFinite
 from s2s_lightning.callbacks.diagnostics.profile import Profile
@@ -28,6 +29,7 @@ __all__ = [
     "EMA",
     "AlignmentErrorRate",
     "Attention",
+    "BestAndLast",
     "DropTokens",
     "Evaluation",
     "FindBatchSize",

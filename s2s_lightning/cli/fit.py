@@ -284,8 +284,7 @@ class CLI(LightningCLI):
             raise
         self.datamodule: Seq2SeqData = self.config_init.data
         self.model: Seq2SeqModule = self.config_init.model
-        for name in INJECTED:
-            setattr(self.model, name, self.config_init[name])
+        self.model.configure(**{name: self.config_init[name] for name in INJECTED})
         if self.command != "fit" and self.config.ckpt_path:
             self.datamodule.take_lengths(data_state(read(self.config.ckpt_path)).get("lengths"))
         if self.command == "fit" and self.config.ckpt_path:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -48,6 +48,31 @@ class Seq2SeqModule(LightningModule):
         self.optimizer: OptimizerCallable = partial(AdamW, lr=1e-3)
         self.schedule: Schedule = Constant()
         self.loaded_at: tuple[int, int] | None = None
+
+    def configure(
+        self,
+        *,
+        objective: Objective | None = None,
+        decoding: Decoding | None = None,
+        optimizer: OptimizerCallable | None = None,
+        schedule: Schedule | None = None,
+    ) -> Self:
+        """Set what the network learns from and how it is searched; None leaves a part as it is.
+
+        Args:
+            objective: the loss.
+            decoding: the search of evaluation.
+            optimizer: parameters to an optimizer, such as ``partial(AdamW, lr=3e-4)``.
+            schedule: the learning rate over time.
+
+        Returns:
+            The module: ``Transformer(...).configure(decoding=Beam(4))``.
+        """
+        parts = {"objective": objective, "decoding": decoding, "optimizer": optimizer, "schedule": schedule}
+        for name, part in parts.items():
+            if part is not None:
+                setattr(self, name, part)
+        return self
 
     def setup(self, stage: str) -> None:
         """Raise UserError for a network that numbers the words of the text, below data that turn them round."""

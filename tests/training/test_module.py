@@ -12,10 +12,12 @@ from torch import Tensor
 
 import s2s_lightning
 from s2s_lightning import PAD
+from s2s_lightning.decoding import Beam
 from s2s_lightning.errors import UserError
 from s2s_lightning.families import SRU
 from s2s_lightning.model import Batch
 from s2s_lightning.objectives import LabelSmoothedCrossEntropy
+from s2s_lightning.training import Linear
 from s2s_lightning.training.module import decay_groups
 from tests.helpers.toy import ToyData, ToyModule, toy_batch, toy_network, toy_trainer, toy_words, windows
 
@@ -172,3 +174,14 @@ class Huge(LabelSmoothedCrossEntropy):
     def __call__(self, *args: Any) -> Any:
         result = super().__call__(*args)
         return result._replace(sum=1e6 * result.sum)
+
+
+def test_a_module_is_configured_with_its_parts_and_keeps_the_others() -> None:
+    module, objective, decoding = ToyModule(), LabelSmoothedCrossEntropy(0.3), Beam(2)
+    optimizer, schedule = partial(torch.optim.SGD, lr=0.1), Linear()
+    before = module.schedule
+    assert module.configure(objective=objective, decoding=decoding, optimizer=optimizer) is module
+    assert (module.objective, module.decoding, module.optimizer) == (objective, decoding, optimizer)
+    assert module.schedule is before
+    assert module.configure(schedule=schedule).schedule is schedule
+    assert module.objective is objective
