@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import json
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -76,9 +75,8 @@ def keep(folder: Path, modules: Iterable[str], step: int) -> tuple[dict[str, str
     copies = folder / FOLDER
     if any((copies / name).is_file() and digest(copies / name) != digests[name] for name in digests):
         former = folder / f"{FOLDER}_until_step_{step}"
-        if former.exists():
-            shutil.rmtree(former)
-        copies.replace(former)
+        if not former.exists():  # else an earlier resume at this step has put the code of the weights there
+            copies.replace(former)
     for name, path in files.items():
         if name not in large:
             (copies / name).parent.mkdir(parents=True, exist_ok=True)

@@ -126,7 +126,7 @@ MODEL = {
     "TINY --model.positions foo": "--model.positions=foo: expected sinusoidal or learned or rotary",
     "TINY --model.max_positions 0": "max_positions=0: it must be 1 or more",
     "TINY --model null": "no model is given: add --config configs/<name>.yaml or --model",
-    "TINY --model 3": "--model=3 names no class; choose one of Bahdanau, ConvS2S,",
+    "TINY --model 3": "--model=3 names no class; choose one of B",
     'TINY --model ""': "--model=: expected Seq2SeqModule or null",
     'TINY --model "[]"': "--model=[]: expected Seq2SeqModule or null",
 }

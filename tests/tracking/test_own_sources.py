@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s2s_lightning.tracking.own_sources import changed, recorded
+from s2s_lightning.tracking.own_sources import changed, keep, recorded
 from tests.cli.conftest import CONFIG, done
 
 CORPUS = """from s2s_lightning.data import Generated
@@ -67,3 +67,18 @@ def test_a_record_names_no_file_outside_its_folder(tmp_path: Path) -> None:
         json.dumps({"source": {"../x.py": "", "/etc/x.py": "", "a.txt": "", "b.py": ""}})
     )
     assert set(recorded(tmp_path)) == {"b.py"}
+
+
+def test_copies_of_the_code_behind_the_weights_outlive_a_second_resume_at_their_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for version in (1, 2, 3):
+        (tmp_path / "own_versions.py").write_text(f"VERSION = {version}\n")
+        monkeypatch.delitem(sys.modules, "own_versions", raising=False)
+        importlib.invalidate_caches()
+        importlib.import_module("own_versions")
+        keep(tmp_path / "run", ["own_versions"], 4)
+    assert (tmp_path / "run" / "source_until_step_4" / "own_versions.py").read_text() == "VERSION = 1\n"
+    assert (tmp_path / "run" / "source" / "own_versions.py").read_text() == "VERSION = 3\n"

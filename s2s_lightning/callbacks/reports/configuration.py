@@ -31,8 +31,9 @@ class Configuration(Callback):
         text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
         text = f"# s2s_lightning {__version__}\n{text}"
         path = run_folder(trainer) / "config.yaml"
-        if path.is_file() and path.read_text(encoding="utf-8") != text:
-            path.replace(path.with_name(f"config_until_step_{self.step}.yaml"))
+        former = path.with_name(f"config_until_step_{self.step}.yaml")
+        if path.is_file() and path.read_text(encoding="utf-8") != text and not former.exists():
+            path.replace(former)
         write_whole(path, text)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
