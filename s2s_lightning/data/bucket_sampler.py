@@ -19,6 +19,9 @@ from s2s_lightning.errors import UserError
 WINDOW = 2**18
 """Pairs that are sorted by length together; memory for sorting is bounded by it."""
 
+REDRAWS = 100
+"""Draws of an epoch without buckets until one has few enough batches."""
+
 
 class BatchIndex(NamedTuple):
     """One batch, before it is gathered.
@@ -147,7 +150,8 @@ class BucketSampler(RankSampler):
     that a batch over the seam of two is narrow on both sides; so do windows of very large corpora.
 
     Each epoch has as many batches on each rank: Lightning asks for their number once. A draw that has fewer halves
-    some; one that has more, which is rare, gives way to the draw of epoch 0.
+    some; one that has more, which is rare, gives way to the draw of epoch 0, or without buckets to another
+    draw of the same epoch.
 
     Args:
         lengths: of all pairs of the split.
@@ -288,11 +292,14 @@ class BucketSampler(RankSampler):
         return self.budget.spare(count)
 
     def _smaller(self, count: int) -> Plan:
-        """A plan of at most ``count`` batches."""
-        return self._draw(0)
+        """Return a plan of at most ``count`` batches."""
+        if self.bucketing:
+            return self._draw(0)
+        draws = (self._draw(self.epoch, attempt) for attempt in range(1, REDRAWS))
+        return next((plan for plan in draws if len(plan) <= count), self._draw(0))
 
-    def _draw(self, epoch: int) -> Plan:
-        rng = np.random.default_rng((self.seed, epoch))
+    def _draw(self, epoch: int, attempt: int = 0) -> Plan:
+        rng = np.random.default_rng((self.seed, epoch, 2, attempt) if attempt else (self.seed, epoch))
         order = rng.permutation(self.rows)
         longest = np.empty(len(order), np.int32)
         for turn, start in enumerate(range(0, len(order), WINDOW)):
@@ -330,7 +337,8 @@ class BucketSampler(RankSampler):
         """Return for each step the divisor of the effective batch that it belongs to."""
         if self.normaliser == "constant":  # of all pairs, so that neither a limit nor other ranks change it
             tokens_of_epoch = int(self.lengths.tgt[self.rows].sum(dtype=np.int64))
-            return np.full(len(steps), tokens_of_epoch / math.ceil(self._steps / self.accumulate))
+            mean = np.float32(tokens_of_epoch / math.ceil(self._steps / self.accumulate))  # as a batch keeps it
+            return np.full(len(steps), float(mean))
         tokens = np.append(plan.total(self.lengths.tgt), 0)[np.minimum(steps, len(plan))].sum(1)
         starts = np.arange(0, len(steps), self.accumulate)
         last = int(self.limit * len(steps)) if isinstance(self.limit, float) else self.limit

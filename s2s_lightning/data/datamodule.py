@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -115,6 +115,8 @@ class Seq2SeqData(LightningDataModule):
         )
         check_at_most(2**31 - 1, max_tokens=max_tokens, batch_size=batch_size, eval_max_tokens=eval_max_tokens)
         check_at_least(0, num_workers=num_workers, seed=seed)
+        if normaliser not in (None, *get_args(Normaliser)):
+            raise UserError(f"normaliser={normaliser!r} is none of {', '.join(get_args(Normaliser))}, null: give one")
         if max_tokens is None and batch_size is None:
             raise UserError("max_tokens=null needs batch_size, or a batch has no size: give one of them")
         if tokenizers_from and (tokenizer or tgt_tokenizer):
