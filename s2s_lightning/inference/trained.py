@@ -1,5 +1,6 @@
 """A trained model and its text layer: text in, text out."""
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +13,7 @@ from s2s_lightning.checkpoints.keys import Config
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.data.tokenizers.tokenizer import SPECIALS
 from s2s_lightning.decoding import Decoding, Demands, Phrase, phrases_of
+from s2s_lightning.decoding.distinct_outputs import FACTORS, widened
 from s2s_lightning.decoding.force_decode import force
 from s2s_lightning.errors import UserError
 from s2s_lightning.inference.packed_linear import pack
@@ -96,7 +98,6 @@ class Trained:
         found = self.search(texts, decoding, prefixes=prefixes, constraints=constraints)
         return [best[0].text for best in found]
 
-    @torch.inference_mode()
     def search(
         self,
         texts: Sequence[str],
@@ -105,7 +106,10 @@ class Trained:
         prefixes: Sequence[str] | None = None,
         constraints: Sequence[Sequence[str]] | None = None,
     ) -> list[list[Output]]:
-        """Search each text, and return its outputs, best first.
+        """Search each text, and return its outputs, best first; warn where a list stays short.
+
+        Texts of a list differ, samples aside: of one text in several pieces the best-scored stands. Where too few
+        differ, the beam is widened up to 8 times.
 
         Args:
             texts: one sequence each.
@@ -116,17 +120,55 @@ class Trained:
         Raises:
             UserError: constraints for a search that would ignore them, or a word that the target vocabulary has not.
         """
+        found = self.find(texts, decoding, prefixes=prefixes, constraints=constraints)
+        said = fewer(found, decoding or self.module.decoding)
+        if said:
+            warnings.warn(said, stacklevel=2)
+        return found
+
+    @torch.inference_mode()
+    def find(
+        self,
+        texts: Sequence[str],
+        decoding: Decoding | None = None,
+        *,
+        prefixes: Sequence[str] | None = None,
+        constraints: Sequence[Sequence[str]] | None = None,
+    ) -> list[list[Output]]:
+        """Return what ``search`` does, without its warning of lists that stay short."""
         decoding = self._attached(decoding)
         pack(self.module.model)
         demands = self._demands(texts, prefixes, constraints, decoding)
-        found: list[list[Output]] = [[] for _ in texts]
-        for batch in self.data.encode_sources(texts):
+        found = self._found(texts, range(len(texts)), decoding, demands)
+        number = decoding.num_outputs
+        if number == 1 or widened(decoding, 1) is None:
+            return found
+        found = [distinct(outputs) for outputs in found]
+        for factor in FACTORS:
+            short = [i for i, outputs in enumerate(found) if len(outputs) < number]
+            wider = widened(decoding, factor)
+            if not short or wider is None:
+                break
+            for i, outputs in zip(short, self._found(texts, short, wider, demands), strict=True):
+                found[i] = max(found[i], distinct(outputs)[:number], key=len)
+        return found
+
+    def _found(
+        self,
+        texts: Sequence[str],
+        places: Sequence[int],
+        decoding: Decoding,
+        demands: tuple[list[list[int]] | None, list[list[Phrase]] | None],
+    ) -> list[list[Output]]:
+        """Return the outputs for the texts at ``places``."""
+        found: list[list[Output]] = [[] for _ in places]
+        for batch in self.data.encode_sources([texts[place] for place in places]):
             rows, batch = batch.rows.tolist(), self._moved(batch)
-            asked = demands_of(rows, *demands, device=batch.src.device)
+            asked = demands_of([places[row] for row in rows], *demands, device=batch.src.device)
             hypotheses = decoding(self.module.model, batch.src, batch.src_padding, batch.src_copy, asked)
-            for i, best in zip(rows, hypotheses, strict=True):
-                words = self.data.decode([h.tokens for h in best], [texts[i]] * len(best))
-                found[i] = [
+            for row, best in zip(rows, hypotheses, strict=True):
+                words = self.data.decode([h.tokens for h in best], [texts[places[row]]] * len(best))
+                found[row] = [
                     Output(text, h.log_prob, h.score, h.finished, h.tokens) for text, h in zip(words, best, strict=True)
                 ]
         return found
@@ -218,6 +260,22 @@ class Trained:
             if UNK in ids:
                 raise UserError(f"{text.strip()!r} cannot be asked for: the target vocabulary lacks a word of it")
         return rows
+
+
+def distinct(outputs: Sequence[Output]) -> list[Output]:
+    """Keep of each text the first, which is the best."""
+    found: dict[str, Output] = {}
+    for output in outputs:
+        found.setdefault(output.text, output)
+    return list(found.values())
+
+
+def fewer(found: Sequence[Sequence[object]], decoding: Decoding) -> str:
+    """Say how many lists are shorter than the search was asked for; nothing if none is."""
+    short = sum(len(outputs) < decoding.num_outputs for outputs in found)
+    if not short or widened(decoding, 1) is None:
+        return ""
+    return f"{short:,} of {len(found):,} sentences have fewer than {decoding.num_outputs} different outputs"
 
 
 def demands_of(

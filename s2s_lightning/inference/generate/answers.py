@@ -38,8 +38,12 @@ BLANK = Answer(Output("", 0.0, 0.0, True, []))
 
 
 def joined(pieces: Sequence[Sequence[Answer]], separators: Sequence[str]) -> list[Answer]:
-    """The answers to a request from those to its pieces: the k-th best of each make the k-th best of all."""
-    return [join(answers, separators) for answers in zip(*pieces, strict=False)]
+    """The answers to a request from those to its pieces: the k-th best of each make the k-th best of all.
+
+    A piece with fewer answers than others gives its last one again.
+    """
+    number = max(len(answers) for answers in pieces)
+    return [join([answers[min(k, len(answers) - 1)] for answers in pieces], separators) for k in range(number)]
 
 
 def join(answers: Sequence[Answer], separators: Sequence[str]) -> Answer:

@@ -108,7 +108,7 @@ class Session:
 
     def answer(self, requests: Sequence[Request]) -> list[list[Answer]]:
         """The answers to each request, best first."""
-        found = self.model.search(
+        found = self.model.find(
             [request.text for request in requests],
             self.decoding,
             prefixes=[request.prefix for request in requests],

@@ -7,6 +7,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from tqdm import tqdm
 
+from s2s_lightning.decoding.distinct_outputs import widened
+from s2s_lightning.inference.generate.answers import BLANK
 from s2s_lightning.inference.generate.attention_pictures import Pictures
 from s2s_lightning.inference.generate.crew import Alone, Crew
 from s2s_lightning.inference.generate.formats import Format
@@ -74,6 +76,7 @@ class Task:
         self.cutter = cutter
         self.manner = manner
         self.unfinished = 0
+        self.asked = self.short = 0
 
     def run(self, requests: Iterable[Request], crew: Crew, sink: Sink, total: int | None = None) -> None:
         """Answer from the first request that the sink has no answers to; ``total`` counts all, if that is known."""
@@ -98,6 +101,8 @@ class Task:
         """Return the lines of requests from the index ``first`` on."""
         for index, (_, answers) in enumerate(rows, first):
             self.unfinished += not answers[0].output.finished
+            self.asked += 1
+            self.short += answers[0] is not BLANK and len(answers) < self.session.num_outputs
             if self.manner.pictures is not None:
                 self.manner.pictures.add(index, answers)
         return "".join(self.manner.format(i, *row) for i, row in enumerate(rows, first)).encode()
@@ -116,5 +121,11 @@ class Task:
         if self.unfinished:
             print(
                 f"{self.unfinished:,} outputs did not end and were cut at the maximum length of the search",
+                file=sys.stderr,
+            )
+        if self.short and widened(self.session.decoding, 1) is not None:
+            number = self.session.num_outputs
+            print(
+                f"{self.short:,} of {self.asked:,} sentences have fewer than {number} different outputs",
                 file=sys.stderr,
             )
