@@ -14,6 +14,9 @@ from s2s_lightning.trust.names import allow
 WEIGHTS = "model.safetensors"
 MODEL = "model.json"
 CONFIG = "config.yaml"
+OWN_CODE = "own_code.zip"
+"""Copies of the user's own source files; they are written, and never read by a program of ours."""
+
 TIED = "tied"
 """Key of the weights' metadata: JSON, name of a tensor that is not stored -> name of the one that it is."""
 

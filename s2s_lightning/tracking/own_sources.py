@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib.util import resolve_name
@@ -90,6 +91,21 @@ def recorded(folder: Path) -> dict[str, str]:
         files = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("source") or {}
         return {str(name): str(value) for name, value in files.items() if _plain(str(name))}
     return {}
+
+
+def pack(run: Path, target: Path) -> list[str]:
+    """Write the copies of own code in a run's folder that are what its record says into a ZIP file.
+
+    Returns:
+        their names; without any there is no file.
+    """
+    copies = {name: run / FOLDER / name for name in recorded(run)}
+    whole = {name: path for name, path in copies.items() if path.is_file() and digest(path) == recorded(run)[name]}
+    if whole:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, path in whole.items():
+                archive.writestr(zipfile.ZipInfo(name), path.read_bytes())
+    return list(whole)
 
 
 def changed(folder: Path) -> list[str]:

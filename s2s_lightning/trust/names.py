@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from s2s_lightning import PROGRAM
@@ -146,10 +147,12 @@ def lookup(name: str, base: type[T], file: object) -> type[T]:
 
 def unknown(name: str, file: object, kind: str = "class") -> str:
     """Return the line that refuses a name."""
-    module = name.rpartition(".")[0] or name
+    module, copies = name.rpartition(".")[0] or name, Path(str(file)) / "own_code.zip"
+    where = f"; a copy of its code is in {copies}" if copies.is_file() else ""
     return (
         f"{file} names the {kind} {name}, which is not part of s2s_lightning; it is not imported, for that runs its "
         f"code: if you trust it, add --trust {module} ({PROGRAM} COMMAND --trust {module}, or load(..., trust=[...]))"
+        f"{where}"
     )
 
 

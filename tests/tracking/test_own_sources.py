@@ -4,11 +4,13 @@ import hashlib
 import importlib
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from s2s_lightning.tracking.own_sources import changed, keep, recorded
+from s2s_lightning.trust.names import unknown
 from tests.cli.conftest import CONFIG, done
 
 CORPUS = """from s2s_lightning.data import Generated
@@ -49,6 +51,15 @@ def test_own_files_are_recorded_copied_and_compared(
         assert hashlib.sha256(text).hexdigest() == expected
         assert (run / "source" / name).read_bytes() == text
     assert changed(run) == []
+    done("export", run, "-o", tmp_path / "exported")
+    with zipfile.ZipFile(tmp_path / "exported" / "own_code.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            n: (tmp_path / n).read_bytes() for n in files
+        }
+    assert "- own_pack/settings.py" in (tmp_path / "exported" / "README.md").read_text()
+    assert f"a copy of its code is in {tmp_path / 'exported' / 'own_code.zip'}" in unknown("x.Y", tmp_path / "exported")
+    done("export", tmp_path / "exported", "-o", tmp_path / "again")
+    assert (tmp_path / "again" / "own_code.zip").read_bytes() == (tmp_path / "exported" / "own_code.zip").read_bytes()
 
     (pack / "settings.py").write_text("SIZE = 4  # as before\n")
     for name in [name for name in sys.modules if name.startswith("own_pack")]:

@@ -15,6 +15,7 @@ from s2s_lightning.files import shown, sync_folder
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 
 FILES = (
+    "own_code.zip",
     *("model.safetensors", "model.json", "config.yaml"),
     *("model.bin", "config.json", "shared_vocabulary.json", "source_vocabulary.json", "target_vocabulary.json"),
     *("tokenizer_config.json", "tokenizer.json", "tokenizer_tgt.json", "digests.json"),
@@ -99,7 +100,7 @@ def writer(options: argparse.Namespace) -> Callable[[Path], None]:
 
     checkpoint, path = read(options.checkpoint), Path(options.checkpoint)
     own = check_folder(path) if path.is_dir() else is_own(path)
-    return lambda folder: safetensors.write(checkpoint, folder, own)
+    return lambda folder: safetensors.write(checkpoint, folder, path, own)
 
 
 def refuse_used(folder: Path, *, force: bool) -> None:

@@ -10,6 +10,7 @@ from s2s_lightning import __version__
 from s2s_lightning.checkpoints.checkpoint import stored_config
 from s2s_lightning.errors import without_addresses_secrets
 from s2s_lightning.runs.results import validations
+from s2s_lightning.tracking.own_sources import recorded
 from s2s_lightning.tracking.record import earlier
 from s2s_lightning.tracking.tests_file import read_tests
 
@@ -53,12 +54,21 @@ def card(checkpoint: dict[str, Any], path: Path, export_format: str, licence: st
             f"s2s_lightning {__version__}. Licence: {licence or UNKNOWN}.",
             *_section("Load", "python", LOADING[export_format]),
             *_section("Architecture", "yaml", _yaml(model)),
+            *_own_code(run),
             *_section("Data", "yaml", data),
             *_metrics(run, record, path.name, checkpoint.get("global_step")),
             *_section("Training", "yaml", _yaml(_training(record, config))),
             "",
         ]
     )
+
+
+def _own_code(run: Path) -> list[str]:
+    """Return a section on the user's own source files, where the run has copies of them."""
+    names = list(recorded(run))
+    listed = "\n".join(f"- {name}" for name in names)
+    note = "Copies are in own_code.zip. Nothing imports them: unpack what you trust, and add --trust MODULE."
+    return ["", "## Own code", "", note, "", listed] if names else []
 
 
 def _training(record: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
