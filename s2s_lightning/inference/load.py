@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 
 from s2s_lightning.checkpoints.checkpoint import build, data_state, instantiate, read, stored_config
 from s2s_lightning.data import Seq2SeqData
 from s2s_lightning.decoding import Decoding
+from s2s_lightning.files.run_checkpoints import checkpoint_in
 from s2s_lightning.inference import quantization
 from s2s_lightning.inference.trained import Trained
+from s2s_lightning.tracking.record import say_changed
 from s2s_lightning.trust import names
 
 
@@ -40,12 +43,16 @@ def load(
     path = Path(path).expanduser()
     checkpoint = read(path)
     module = build(checkpoint, path)
+    say_changed(checkpoint_in(path))
     config = stored_config(checkpoint)
     if "decoding" in config:
         module.decoding = instantiate(config["decoding"], Decoding, "decoding")
     copy = data_state(checkpoint).get("copy", False)
     data = Seq2SeqData(tokenizers_from=str(path), max_tokens=max_tokens, copy=copy)
-    data.take_lengths(data_state(checkpoint).get("lengths"))
+    lengths = data_state(checkpoint).get("lengths")
+    data.take_lengths(lengths)
+    if lengths is None and getattr(module.decoding, "follows_training", False):
+        rank_zero_info(f"{path} keeps no lengths of its training: an output has at most min(2 s + 10, 500) tokens")
     quantization.check(dtype, quantize, torch.device(device))
     module = module.to(device, getattr(torch, dtype)).eval()
     quantized = None if quantize is None else quantization.quantize(module.model)

@@ -71,3 +71,16 @@ def test_the_name_in_a_file_is_the_shortest_public_one() -> None:
 
     assert full_name(Linear) == "s2s_lightning.training.Linear"
     assert full_name(Characters) == "s2s_lightning.data.Characters"
+
+
+def test_a_checkpoint_without_lengths_says_what_limits_its_outputs(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
+    data = next(part for part in checkpoint.values() if isinstance(part, dict) and "lengths" in part)
+    data["lengths"] = None
+    torch.save(checkpoint, folder / "older.ckpt")
+    s2s_lightning.load(folder / "last.ckpt")
+    assert "keeps no lengths" not in caplog.text
+    s2s_lightning.load(folder / "older.ckpt")
+    assert "an output has at most min(2 s + 10, 500) tokens" in caplog.text

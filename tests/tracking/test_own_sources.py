@@ -67,6 +67,10 @@ def test_own_files_are_recorded_copied_and_compared(
     importlib.invalidate_caches()
     done("test", run, "--trainer.default_root_dir", tmp_path / "tests", "--trust", "own_pack")
     assert "own code changed since the run: own_pack/settings.py" in caplog.text
+    caplog.clear()
+    (tmp_path / "words.txt").write_text("1 2\n")
+    done("generate", run, tmp_path / "words.txt", "--trust", "own_pack")
+    assert "own code changed since the run: own_pack/settings.py" in caplog.text
     done("fit", "--resume", run, "--trainer.max_steps", 6)
     assert "own code changed since the run began: own_pack/settings.py" in caplog.text
     assert (run / "source_until_step_4" / "own_pack" / "settings.py").read_text() == "SIZE = 4\n"
